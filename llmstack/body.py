@@ -1,0 +1,75 @@
+"""The body of a request: the caller's bytes, decoded at most once, sent on unchanged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+from attrs import define, field
+
+
+__all__ = ["Body", "as_body"]
+
+#: A key named "model" that is not the tail of a longer string.
+_MODEL: Final = re.compile(rb'(?<!\\)"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+#: The escapes in which some letter of "model" could hide from the pattern above.
+_HIDDEN: Final = re.compile(rb"\\u006", re.IGNORECASE)
+
+
+@final
+@define(eq=False)
+class Body:
+    """A JSON object as bytes, as data, or both; whichever is missing is made when asked for.
+
+    All copies of a request share one body, and nobody changes it.
+    """
+
+    _raw: bytes | None = field(default=None, repr=False)
+    _data: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The decoded object; ValueError if the bytes are not JSON, or no object."""
+        if self._data is None:
+            data = json.loads(self._raw or b"{}")
+            if not isinstance(data, dict):
+                raise ValueError("the body is not a JSON object")
+            self._data = data
+        return self._data
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes as the caller wrote them, or the data encoded once."""
+        if self._raw is None:
+            self._raw = _encode(self._data or {})
+        return self._raw
+
+    def named(self, model: str) -> bytes:
+        """Return the bytes with *model* as the top-level model name.
+
+        The same bytes if that is the name already. Otherwise the new name is spliced in, so
+        that nothing else changes; only a body with several keys named "model", or with one
+        that is spelled in escapes, is encoded anew.
+        """
+        data = self.data
+        if data.get("model") == model:
+            return self.raw
+        raw = self.raw
+        found = _MODEL.findall(raw) if isinstance(data.get("model"), str) else ()
+        if len(found) != 1 or raw.count(b'"model"') != 1 or _HIDDEN.search(raw):
+            return _encode({**data, "model": model})
+        start, end = next(_MODEL.finditer(raw)).span(1)
+        return raw[:start] + json.dumps(model).encode() + raw[end:]
+
+
+def as_body(value: Body | bytes | Mapping[str, Any]) -> Body:
+    """Take bytes or decoded data; a body passes as it is."""
+    if isinstance(value, Body):
+        return value
+    return Body(value) if isinstance(value, bytes) else Body(None, value)
+
+
+def _encode(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()

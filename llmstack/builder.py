@@ -1,0 +1,159 @@
+"""How a stack is put together: the layers in reading order, then the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from random import Random
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, final
+
+import attrs
+from attrs import define, field, frozen
+
+from llmstack.errors import ConfigError
+from llmstack.order import Bound, bound_of, check_order, reasons, role_of
+from llmstack.service import Layer, Req, Resp, Service
+
+
+__all__ = ["ServiceBuilder", "Stack"]
+
+S = TypeVar("S")
+
+
+@final
+@frozen
+class ServiceBuilder:
+    """Layers in the order in which a request meets them: the first added is outermost.
+
+    Immutable: every method returns a new builder. With a *seed* all chance in the stack
+    (jitter, draws) is repeatable; each layer has dice of its own.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    seed: int | None = field(default=None, kw_only=True)
+
+    def layer(self, layer: Layer) -> ServiceBuilder:
+        """Add *layer* below all that are there."""
+        return attrs.evolve(self, layers=(*self.layers, layer))
+
+    def replace(self, role: str, layer: Layer) -> ServiceBuilder:
+        """Put *layer* in the place of the one with that role; `ConfigError` if not just one."""
+        places = [n for n, there in enumerate(self.layers) if role_of(there) == role]
+        if len(places) != 1:
+            raise ConfigError(f"{len(places)} layers are {role}, so none was replaced")
+        layers = list(self.layers)
+        layers[places[0]] = layer
+        return attrs.evolve(self, layers=tuple(layers))
+
+    def service(self, leaf: Service[Req, Resp]) -> Stack[Req, Resp]:
+        """Check the order and build the stack on *leaf*; `ConfigError` if the order is wrong."""
+        check_order(self.layers)
+        layers = tuple(self._seeded(n, layer) for n, layer in enumerate(self.layers))
+        services: list[Service[Any, Any]] = [leaf]
+        for layer in reversed(layers):
+            services.insert(0, layer(services[0]))
+        return Stack(layers, tuple(services))
+
+    def _seeded(self, place: int, layer: Layer) -> Layer:
+        if self.seed is None or getattr(layer, "rng", self) is not None:
+            return layer
+        # attrs has checked that the field is there; a string seeds alike in every process.
+        rng = Random(f"{self.seed}/{place}/{role_of(layer)}")
+        seeded: Layer = attrs.evolve(layer, rng=rng)  # type: ignore[misc]
+        return seeded
+
+
+@final
+@define(eq=False, repr=False)
+class Stack(Generic[Req, Resp]):
+    """A built chain, itself a service; so it can be an endpoint of another stack.
+
+    ``async with stack:`` starts what runs in the background and stops it at the end.
+    """
+
+    layers: tuple[Layer, ...]
+    services: tuple[Service[Any, Any], ...]
+    _running: AsyncExitStack | None = field(default=None, init=False)
+
+    def __call__(self, request: Req, /) -> Coroutine[Any, Any, Resp]:
+        """Answer *request* through all layers."""
+        return self.services[0](request)
+
+    def __getitem__(self, role: str) -> Any:  # noqa: ANN401 -- whatever service has that role
+        """Return the outermost service of that role; `ConfigError` if there is none."""
+        for layer, service in zip(self.layers, self.services, strict=False):
+            if role_of(layer) == role:
+                return service
+        known = ", ".join(map(role_of, self.layers)) or "none"
+        raise ConfigError(f"no layer is {role}; there are: {known}")
+
+    def find(self, kind: type[S]) -> S:
+        """Return the outermost service of type *kind*; `ConfigError` if there is none."""
+        for service in self.services:
+            if isinstance(service, kind):
+                return service
+        raise ConfigError(f"the stack has no {kind.__name__}")
+
+    @property
+    def bound(self) -> Bound:
+        """The most that one request can take."""
+        return bound_of(self.layers)
+
+    def describe(self) -> str:
+        """Return the chain in the way of the data, with reasons for the order and the bound."""
+        lines = []
+        for layer in self.layers:
+            lines.append(f"{layer!r}" if hasattr(layer, "role") else role_of(layer))
+            lines += [f"    {reason}" for reason in reasons(self.layers, layer)]
+            lines += [f"    {line}" for line in _groups(layer)]
+        return "\n".join([*lines, role_of(self.services[-1]), str(self.bound)])
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the state of every layer that keeps one, by role; a second one is "role 2"."""
+        found: dict[str, Any] = {}
+        for layer, service in zip(self.layers, self.services, strict=False):
+            read = getattr(service, "statistics", None)
+            if read is not None:
+                role = role_of(layer)
+                same = sum(name.split(" ")[0] == role for name in found)
+                found[f"{role} {same + 1}" if same else role] = read()
+        return found
+
+    def __repr__(self) -> str:
+        """Name the layers, outermost first."""
+        return f"<Stack {' > '.join([*map(role_of, self.layers), role_of(self.services[-1])])}>"
+
+    async def __aenter__(self) -> Self:
+        """Start what runs in the background: layers, floor, and the services of endpoints."""
+        async with AsyncExitStack() as starting:
+            for service in self._parts():
+                if isinstance(service, AbstractAsyncContextManager):
+                    await starting.enter_async_context(service)
+            self._running = starting.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it, the last started first."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
+
+    def _parts(self) -> Iterator[object]:
+        yield from reversed(self.services)
+        for layer in self.layers:
+            for endpoint in getattr(layer, "endpoints", ()):
+                yield endpoint.service
+
+
+def _groups(layer: object) -> Iterator[str]:
+    """Describe the stacks that stand behind the endpoints of a router."""
+    for endpoint in getattr(layer, "endpoints", ()):
+        if isinstance(endpoint.service, Stack):
+            yield f"{endpoint.name}:"
+            yield from (f"    {line}" for line in endpoint.service.describe().splitlines())

@@ -1,0 +1,148 @@
+"""What all attempts of one logical request share, and how each of them ended."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable
+from math import inf
+from typing import Literal, Self, final
+
+from attrs import define, evolve, field, frozen, validators
+
+from llmstack.errors import Blame, LLMStackError, Refused
+
+
+__all__ = ["Attempt", "Call", "End", "How", "Outcome", "Usage"]
+
+How = Literal["ok", "failed", "refused", "cancelled", "abandoned"]
+
+_tokens = validators.ge(0)
+
+
+@final
+@frozen
+class Usage:
+    """Tokens of one reply; the three kinds are disjoint, so they add up.
+
+    *cached* are prompt tokens that the provider read from its cache. Counts that are
+    not the provider's own are *estimated*.
+    """
+
+    input: int = field(default=0, validator=_tokens)
+    output: int = field(default=0, validator=_tokens)
+    cached: int = field(default=0, validator=_tokens)
+    estimated: bool = False
+
+
+@final
+@define(eq=False)
+class Outcome:
+    """How one awaited call ended; times are loop time in seconds.
+
+    *first* is when the first content came, None if none did. *cost* is in USD, None where
+    the price or the usage is unknown. *blames* says whom a gate may record it against.
+    """
+
+    ended: float
+    how: How = "ok"
+    error: BaseException | None = None
+    blames: Blame = "nobody"
+    first: float | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+
+    @classmethod
+    def of(cls, error: BaseException, ended: float, first: float | None = None) -> Self:
+        """Judge a call that ended with *error*."""
+        if isinstance(error, LLMStackError):
+            how: How = "refused" if isinstance(error, Refused) else "failed"
+            return cls(ended, how, error, error.blames, first)
+        if isinstance(error, Exception):
+            return cls(ended, "failed", error, "nobody", first)
+        return cls(ended, "cancelled", error, "nobody", first)
+
+    @property
+    def neutral(self) -> bool:
+        """Whether no gate may learn from it: refused, cancelled, left, or the caller's fault."""
+        return self.how != "ok" and (self.how != "failed" or self.blames in {"caller", "nobody"})
+
+    def judged(self, classify: Callable[[Exception], LLMStackError | None]) -> Outcome:
+        """Return the outcome as *classify* sees the error, for errors that are not ours."""
+        error = self.error
+        if not isinstance(error, Exception) or isinstance(error, (LLMStackError, CancelledError)):
+            return self
+        fault = classify(error)
+        return self if fault is None else evolve(self, blames=fault.blames)
+
+
+End = Callable[[Outcome], None]
+
+
+@final
+@define(eq=False)
+class Attempt:
+    """One entry of the ledger: who was asked, when, why, and how it ended.
+
+    *again* and *ready_at* say whether and from when the same endpoint may be asked
+    again. *router* made the choice; a router leaves out only what it tried itself.
+    *group* is set when the endpoint was a stack that asked endpoints of its own.
+    """
+
+    endpoint: str
+    started: float
+    reason: str = ""
+    router: object = field(default=None, repr=False)
+    ended: float | None = None
+    how: How | None = None
+    error: str | None = None
+    status: int | None = None
+    cost: float | None = None
+    again: bool = False
+    ready_at: float = field(default=0.0, repr=False)
+    group: bool = False
+
+    def settle(self, outcome: Outcome) -> None:
+        """Note how the attempt ended; of the error only its name and status are kept."""
+        self.ended = outcome.ended
+        self.how = outcome.how
+        self.cost = outcome.cost
+        error = outcome.error
+        if error is None:
+            return
+        self.error = type(error).__name__
+        if isinstance(error, LLMStackError):
+            self.status = error.status
+            self.again = error.again
+            self.ready_at = outcome.ended + (error.retry_after or 0.0)
+
+
+@final
+@define(eq=False)
+class Call:
+    """One logical request with all its attempts; every copy of a request shares it.
+
+    *deadline* is a point in loop time. The *id* goes into logs and error bodies.
+    """
+
+    id: str = ""
+    deadline: float = inf
+    attempts: list[Attempt] = field(factory=list)
+
+    def begin(self, attempt: Attempt, within: Attempt | None = None) -> None:
+        """Enter *attempt*; *within* is the attempt at the group that it belongs to."""
+        self.attempts.append(attempt)
+        if within is not None:
+            within.group = True
+
+    def take_back(self, attempt: Attempt) -> None:
+        """Strike out an attempt that was refused: nothing was sent."""
+        self.attempts.remove(attempt)
+
+    def tried(self, router: object) -> dict[str, Attempt]:
+        """Return the last attempt of *router* at each endpoint, by name."""
+        return {a.endpoint: a for a in self.attempts if a.router is router}
+
+    @property
+    def sent(self) -> int:
+        """How many attempts reached an endpoint that is not a group."""
+        return sum(not attempt.group for attempt in self.attempts)

@@ -1,0 +1,80 @@
+"""Smooth weighted round robin: turns by weight, spread as evenly as can be.
+
+The arithmetic is that of nginx: for each turn everyone earns its weight, and the richest
+pays what all have earned. So weights 5, 1, 1 give a a b a c a a and never five in a row.
+A turn that came to nothing (the one chosen refused) can be undone, at any time later.
+
+Errors: `ValueError` if no weight is positive, and from wrong settings. Events: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import final
+
+from attrs import define, field, setters, validators
+
+
+__all__ = ["SmoothWrr"]
+
+
+@final
+@define(eq=False, on_setattr=setters.NO_OP)
+class SmoothWrr:
+    """Who has earned how much, by name; the credits sum to zero.
+
+    Each turn is between the names it is given: one that is missing (refused, not capable,
+    disabled) neither earns nor pays and keeps its credit. One that stays away is forgotten,
+    so that names which are gone cost nothing.
+
+    >>> turns = SmoothWrr()
+    >>> "".join(turns.take({"a": 5, "b": 1, "c": 1}) for _ in range(7))
+    'aabacaa'
+    """
+
+    patience: int = field(default=1000, validator=validators.ge(1))  # turns, until forgotten
+    credit: dict[str, float] = field(factory=dict, init=False)
+    absent: dict[str, int] = field(factory=dict, init=False)  # turns missed since last there
+
+    def take(self, weights: Mapping[str, float]) -> str:
+        """Book a turn between *weights* and return whose it is; a tie goes to the first."""
+        credit = self.credit
+        best, most, total = "", -inf, 0.0
+        for name, weight in weights.items():
+            if weight > 0:
+                total += weight
+                earned = credit[name] = credit.get(name, 0.0) + weight
+                if earned > most:
+                    best, most = name, earned
+        if not total:
+            raise ValueError("no weight is positive")
+        credit[best] = most - total
+        if len(credit) > len(weights):
+            self._age(weights)
+        elif self.absent:
+            self.absent.clear()
+        return best
+
+    def untake(self, name: str, weights: Mapping[str, float]) -> None:
+        """Undo a turn of *name*; *weights* are those with which it was taken."""
+        credit = self.credit
+        total = 0.0
+        for other, weight in weights.items():
+            if weight > 0:
+                total += weight
+                credit[other] = credit.get(other, 0.0) - weight
+        credit[name] += total
+
+    def forget(self, name: str) -> None:
+        """Drop *name*; what it was owed is shared out evenly, so the order of the rest stays."""
+        self.absent.pop(name, None)
+        owed = self.credit.pop(name, 0.0)
+        for other in self.credit:
+            self.credit[other] += owed / len(self.credit)
+
+    def _age(self, present: Mapping[str, float]) -> None:
+        missed = self.absent
+        self.absent = {name: missed.get(name, 0) + 1 for name in self.credit if name not in present}
+        for name in [name for name, turns in self.absent.items() if turns >= self.patience]:
+            self.forget(name)

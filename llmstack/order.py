@@ -1,0 +1,104 @@
+"""Whether layers stand in an order that works, and how much a stack can cost at most.
+
+Each layer says what it must be above or below, with the reason; here the sayings are
+compared. A wrong order is an error, a doubtful one a warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from math import inf
+from typing import Any, Final, Protocol, final, runtime_checkable
+
+from attrs import frozen
+
+from llmstack.errors import ConfigError
+from llmstack.service import Layer
+
+
+__all__ = ["Bound", "Bounded", "StackWarning", "bound_of", "check_order", "reasons", "role_of"]
+
+_NO_REASONS: Final[Mapping[str, str]] = {}
+
+
+class StackWarning(UserWarning):
+    """A stack that works, but hardly as it was meant."""
+
+
+@final
+@frozen
+class Bound:
+    """The most that one request can take: calls to upstream, and seconds."""
+
+    calls: int = 1
+    seconds: float = inf
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        calls = f"{self.calls} upstream call{'s' if self.calls > 1 else ''}"
+        return f"at most {calls}" + ("" if self.seconds == inf else f", {self.seconds:g} s")
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A layer that changes the bound of what is below it."""
+
+    def bound(self, inner: Bound, /) -> Bound:
+        """Return the bound with this layer on top of *inner*."""
+        ...
+
+
+def role_of(layer: object) -> str:
+    """Return the role that *layer* declares; for a plain function, its name."""
+    named = getattr(layer, "__name__", type(layer).__name__)
+    return str(getattr(layer, "role", named))
+
+
+def bound_of(layers: Sequence[object]) -> Bound:
+    """Return the bound of the whole stack, built up from the floor."""
+    bound = Bound()
+    for layer in reversed(layers):
+        if isinstance(layer, Bounded):
+            bound = layer.bound(bound)
+    return bound
+
+
+def _sayings(layer: object, side: str) -> Mapping[str, str]:
+    sayings: Mapping[str, str] = getattr(layer, side, _NO_REASONS)
+    return sayings
+
+
+def reasons(layers: Sequence[Layer], layer: Layer) -> Iterator[str]:
+    """Yield why *layer* stands where it does, for the roles that are in the stack."""
+    there = {role_of(other) for other in layers if other is not layer}
+    for side in ("above", "below"):
+        for role, reason in _sayings(layer, side).items():
+            if role in there:
+                yield f"{side} {role}: {reason}"
+
+
+def check_order(layers: Sequence[Layer]) -> None:
+    """Raise `ConfigError` that lists every wrong pair with its reason; warn of doubtful ones."""
+    wrong = []
+    for outer, inner in combinations(layers, 2):
+        one, other = role_of(outer), role_of(inner)
+        if reason := _sayings(outer, "below").get(other):
+            wrong.append(f"{one} must be below {other}: {reason}")
+        if reason := _sayings(inner, "above").get(one):
+            wrong.append(f"{other} must be above {one}: {reason}")
+        _warn(outer, inner)
+    if wrong:
+        raise ConfigError("wrong order of layers: " + "; ".join(dict.fromkeys(wrong)))
+
+
+def _warn(outer: Any, inner: Any) -> None:  # noqa: ANN401 -- a layer is any callable
+    role = role_of(outer)
+    twice = getattr(outer, "twice", "")
+    if twice and role == role_of(inner):
+        warnings.warn(f"two layers are {role}: {twice}", StackWarning, stacklevel=4)
+    within, takes = getattr(outer, "limits", None), getattr(inner, "limits", None)
+    if within is not None and takes is not None and takes > within:
+        text = f"{role_of(inner)} allows {takes:g} s, but {role} above it only {within:g} s"
+        warnings.warn(text, StackWarning, stacklevel=4)

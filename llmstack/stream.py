@@ -1,0 +1,205 @@
+"""The streamed reply: one reader, one end, and nothing hidden in between.
+
+A leaf makes an `EventStream` only once it holds the first content, so everything that goes
+wrong before is an ordinary exception. Layers never wrap the iterator: they register
+synchronous observers, or abort it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self, final
+
+from attrs import define, field
+
+from llmstack.call import End, Outcome, Usage
+from llmstack.endpoint import Price
+from llmstack.errors import LLMStackError, StreamBroken
+
+
+__all__ = ["Event", "EventStream", "Source"]
+
+
+class Event(Protocol):
+    """One event of the wire format: its bytes as they came, its payload and its name."""
+
+    raw: bytes
+    data: bytes
+    event: str
+
+
+class Source(Protocol):
+    """Where the events come from: a connection, or a script."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens so far, as far as the provider has said."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the wire format's own terminal has been seen."""
+        ...
+
+    async def read(self) -> Sequence[Event]:
+        """Return at least one more event, or none after the terminal.
+
+        Raises `StreamBroken` when cut and `StreamIncomplete` on a clean end without the
+        terminal. Nobody reads on after an error or a cancellation.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back: to the pool if complete, else close it. Never raises."""
+        ...
+
+
+@final
+@define(eq=False)
+class EventStream:
+    """A reply that arrives event by event; read it with ``async for`` in ``async with``.
+
+    It ends exactly once: read to its terminal (ok), broken or aborted (failed), with a
+    cancelled reader (cancelled), or closed or dropped before its end (abandoned). Then the
+    source is closed and all `on_end` callbacks run, synchronously. After a failure each
+    further read raises it again, so that a broken reply never looks whole.
+    """
+
+    source: Source = field(repr=False)
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    price: Price | None = field(default=None, repr=False)
+    ended: Outcome | None = field(default=None, init=False)
+    first: float = field(init=False)
+    waiting_since: float | None = field(default=None, init=False)
+    _held: deque[Event] = field(factory=deque, repr=False, alias="held", converter=deque)
+    _loop: asyncio.AbstractEventLoop = field(init=False, repr=False)
+    _reader: asyncio.Task[object] | None = field(default=None, init=False, repr=False)
+    _ends: list[End] = field(factory=list, init=False, repr=False)
+    _observers: list[Callable[[Event], None]] = field(factory=list, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.first = self._loop.time()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens so far, as far as the provider has said."""
+        return self.source.usage
+
+    def on_event(self, observer: Callable[[Event], None]) -> None:
+        """Call *observer* with each event when it is handed to the reader."""
+        self._observers.append(observer)
+
+    def on_end(self, end: End) -> None:
+        """Call *end* once, when the stream is over; now, if it is."""
+        if self.ended is None:
+            self._ends.append(end)
+        else:
+            end(self.ended)
+
+    def abort(self, error: LLMStackError) -> None:
+        """End the stream with *error*; a waiting reader wakes with it. Nothing if it is over."""
+        if self.ended is not None:
+            return
+        if self._reader is not None:
+            self._reader.cancel()
+        self._held.clear()
+        self._end(Outcome.of(error, self._loop.time(), self.first))
+
+    def close(self) -> None:
+        """Leave the stream; what has not been read is given up."""
+        if self._reader is not None:
+            self.abort(StreamBroken("closed by another task while it was being read"))
+        elif self.ended is None:
+            self._held.clear()
+            self._end(Outcome(self._loop.time(), "abandoned", first=self.first))
+
+    async def aclose(self) -> None:
+        """Leave the stream; nothing is awaited, so no cancellation can come in between."""
+        self.close()
+
+    def __aiter__(self) -> Self:
+        """Iterate over the events; there is one reader."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event; raise what ended the stream, if it did not end well."""
+        while not self._held:
+            self._held.extend(await self._read())
+        event = self._held.popleft()
+        for observer in self._observers:
+            observer(event)
+        if not self._held and self.source.complete:
+            self._complete()
+        return event
+
+    async def __aenter__(self) -> Self:
+        """Read inside the block; leaving it closes the stream."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the stream, however the block was left."""
+        self.close()
+
+    def __del__(self) -> None:
+        """End a stream that was dropped unread; there may be no running loop any more."""
+        if getattr(self, "_loop", None) is not None:
+            self.close()
+
+    async def _read(self) -> Iterable[Event]:
+        """Wait for more events; an abort meanwhile arrives as a cancellation that is ours."""
+        task = asyncio.current_task()
+        if self._reader is not None or task is None:
+            raise RuntimeError("a stream has one reader, and it is a task")
+        if self.ended is not None:
+            raise self._last_word()
+        self._reader, asked = task, task.cancelling()
+        self.waiting_since = self._loop.time()
+        try:
+            events = await self.source.read()
+        except BaseException as error:
+            if self._aborted() and task.uncancel() <= asked:
+                raise self._last_word() from None
+            self._end(Outcome.of(error, self._loop.time(), self.first))
+            raise
+        finally:
+            self._reader = self.waiting_since = None
+        if not events:
+            self._complete()
+            raise StopAsyncIteration
+        return events
+
+    def _aborted(self) -> bool:
+        return self.ended is not None
+
+    def _last_word(self) -> BaseException:
+        """Return what a reader gets after the end."""
+        if self.ended is None or self.ended.how == "ok":
+            return StopAsyncIteration()
+        error = self.ended.error or StreamBroken("the stream was closed before its end")
+        return error.with_traceback(None)
+
+    def _complete(self) -> None:
+        self._end(Outcome(self._loop.time(), "ok", first=self.first))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Settle, once: note usage and cost, close the source, tell everybody."""
+        if self.ended is not None:
+            return
+        usage = outcome.usage = self.source.usage
+        if usage is not None and self.price is not None:
+            outcome.cost = self.price.cost(usage)
+        self.ended = outcome
+        self.source.close()
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end(outcome)
