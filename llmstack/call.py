@@ -9,7 +9,7 @@ from typing import Literal, Self, final
 
 from attrs import define, evolve, field, frozen, validators
 
-from llmstack.errors import Blame, LLMStackError, Refused
+from llmstack.errors import Blame, LLMStackError, Refused, Tried
 
 
 __all__ = ["Attempt", "Call", "End", "How", "Outcome", "Usage"]
@@ -85,7 +85,8 @@ class Attempt:
 
     *again* and *ready_at* say whether and from when the same endpoint may be asked
     again. *router* made the choice; a router leaves out only what it tried itself.
-    *group* is set when the endpoint was a stack that asked endpoints of its own.
+    *group* is set when the endpoint was a stack that asked endpoints of its own, and
+    *sends* counts how often it was called: a retry below the router is the same attempt.
     """
 
     endpoint: str
@@ -100,6 +101,7 @@ class Attempt:
     again: bool = False
     ready_at: float = field(default=0.0, repr=False)
     group: bool = False
+    sends: int = 0
 
     def settle(self, outcome: Outcome) -> None:
         """Note how the attempt ended; of the error only its name and status are kept."""
@@ -112,8 +114,21 @@ class Attempt:
         self.error = type(error).__name__
         if isinstance(error, LLMStackError):
             self.status = error.status
-            self.again = error.again
+            # A group that has untried endpoints of its own may be asked again.
+            self.again = error.again or (error.elsewhere and error.untried > 0)
             self.ready_at = outcome.ended + (error.retry_after or 0.0)
+
+    def seen(self) -> Tried:
+        """Return the facts as they are now, for an error to carry."""
+        return Tried(
+            self.endpoint,
+            self.started,
+            self.ended,
+            self.how,
+            self.error,
+            self.status,
+            self.reason,
+        )
 
 
 @final
@@ -144,5 +159,5 @@ class Call:
 
     @property
     def sent(self) -> int:
-        """How many attempts reached an endpoint that is not a group."""
-        return sum(not attempt.group for attempt in self.attempts)
+        """How many calls went to endpoints that are not groups."""
+        return sum(attempt.sends for attempt in self.attempts if not attempt.group)

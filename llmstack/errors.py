@@ -51,7 +51,9 @@ A named wait is a floor. No message and no repr carries a prompt or a key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, Literal, Protocol
+from typing import ClassVar, Final, Literal, final
+
+from attrs import frozen
 
 
 __all__ = [
@@ -105,15 +107,22 @@ Blame = Literal["endpoint", "key", "account", "caller", "nobody"]
 Phase = Literal["connect", "first_token", "idle", "total"]
 
 
-class Tried(Protocol):
-    """One entry of the ledger, as an error shows it."""
+@final
+@frozen
+class Tried:
+    """One attempt, as an error shows it: who was asked, when, and how it ended.
+
+    Times are loop time in seconds; *error* is the name of a class, *reason* why the
+    endpoint was chosen.
+    """
 
     endpoint: str
     started: float
-    ended: float | None
-    how: str | None
-    error: str | None
-    reason: str
+    ended: float | None = None
+    how: str | None = None
+    error: str | None = None
+    status: int | None = None
+    reason: str = ""
 
 
 class LLMStackError(Exception):

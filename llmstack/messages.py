@@ -115,6 +115,8 @@ async def dispatch(request: Request, /) -> Reply:
     endpoint = request.endpoint
     if endpoint is None:
         raise ConfigError("dispatch needs a router above it: no endpoint was chosen")
+    if request.attempt is not None:
+        request.attempt.sends += 1
     reply: Reply = await endpoint.service(request)
     if endpoint.price is not None and isinstance(reply, (Response, EventStream)):
         reply.price = endpoint.price

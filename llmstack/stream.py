@@ -57,6 +57,10 @@ class Source(Protocol):
         ...
 
 
+def _queue(events: Iterable[Event]) -> deque[Event]:
+    return deque(events)
+
+
 @final
 @define(eq=False)
 class EventStream:
@@ -75,7 +79,7 @@ class EventStream:
     ended: Outcome | None = field(default=None, init=False)
     first: float = field(init=False)
     waiting_since: float | None = field(default=None, init=False)
-    _held: deque[Event] = field(factory=deque, repr=False, alias="held", converter=deque)
+    _held: deque[Event] = field(factory=deque, repr=False, alias="held", converter=_queue)
     _loop: asyncio.AbstractEventLoop = field(init=False, repr=False)
     _reader: asyncio.Task[object] | None = field(default=None, init=False, repr=False)
     _ends: list[End] = field(factory=list, init=False, repr=False)

@@ -75,7 +75,7 @@ def is_open(thing: object) -> bool:
 def open_things() -> list[object]:
     """What the collector knows of tasks, sockets, transports and streams that are open."""
     gc.collect()
-    streams = getattr(sys.modules.get("llmstack.messages"), "EventStream", socket)
+    streams = getattr(sys.modules.get("llmstack.stream"), "EventStream", socket)
     kinds = (asyncio.Task, socket, asyncio.BaseTransport, streams)
     # By type, not isinstance: that would wake up proxies.
     return [

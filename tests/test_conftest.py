@@ -21,9 +21,9 @@ class EventStream:
 
 
 kept = []
-messages = types.ModuleType("llmstack.messages")
-messages.EventStream = EventStream
-sys.modules["llmstack.messages"] = messages
+stream = types.ModuleType("llmstack.stream")
+stream.EventStream = EventStream
+sys.modules["llmstack.stream"] = stream
 
 
 def test_ok():

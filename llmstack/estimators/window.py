@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
-from attrs import Factory, define, field, setters, validators
+from attrs import define, field, setters, validators
 
 
 __all__ = ["LastN", "Window"]
@@ -37,18 +37,17 @@ class Window:
 
     seconds: float = field(default=10.0, validator=validators.gt(0))
     buckets: int = field(default=10, validator=validators.ge(1))
-    _width: float = field(
-        default=Factory(lambda self: self.seconds / self.buckets, takes_self=True), init=False
-    )
-    _counts: list[int] = field(
-        default=Factory(lambda self: [0] * self.buckets, takes_self=True), init=False
-    )
-    _bads: list[int] = field(
-        default=Factory(lambda self: [0] * self.buckets, takes_self=True), init=False
-    )
+    _width: float = field(init=False)
+    _counts: list[int] = field(init=False)
+    _bads: list[int] = field(init=False)
     _newest: int = field(default=NEVER, init=False)  # the tick of the newest outcome
     _total: int = field(default=0, init=False)
     _bad: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._width = self.seconds / self.buckets
+        self._counts = [0] * self.buckets
+        self._bads = [0] * self.buckets
 
     def add(self, now: float, *, bad: bool) -> None:
         """Count an outcome."""
@@ -106,9 +105,10 @@ class LastN:
     size: int = field(default=20, validator=validators.ge(1))
     _total: int = field(default=0, init=False)
     _bits: int = field(default=0, init=False)  # a bit for each outcome, the newest lowest
-    _mask: int = field(
-        default=Factory(lambda self: (1 << self.size) - 1, takes_self=True), init=False
-    )
+    _mask: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._mask = (1 << self.size) - 1
 
     def add(self, *, bad: bool) -> None:
         """Count an outcome; the oldest one of *size* makes room."""

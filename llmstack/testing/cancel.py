@@ -42,8 +42,8 @@ class Livelock(RuntimeError):
 class CancelledRun(Generic[_T]):
     """One run of the scenario: where it was cancelled, and how it ended.
 
-    *cancels* are the steps at which a cancel came; the run left alone has none. *left* names the tasks
-    that outlived the root task, *elapsed* is virtual seconds.
+    *cancels* are the steps at which a cancel came; the run left alone has none. *elapsed*
+    is virtual seconds, *left* names the tasks that outlived the root task.
     """
 
     cancels: tuple[int, ...]
@@ -99,7 +99,6 @@ class _Steps:
         if root is None or root.done():
             return
         if self.taken >= self.limit:
-            self.root = None
             raise Livelock(f"not over after {self.limit} steps")
         if self.taken in self.plan:
             self.cancels += (self.taken,)
@@ -124,12 +123,16 @@ def _run(
     loop = VirtualLoop(before_step=steps.before_step)
     with steps, asyncio.Runner(loop_factory=lambda: loop) as runner:
         root = steps.root = runner.get_loop().create_task(scenario(), name="root")
-        root.add_done_callback(lambda _: loop.stop())
-        loop.run_forever()
-        run = CancelledRun(steps.cancels, steps.taken, *_ending(root), loop.time(), ())
-        run = evolve(run, left=tuple(runner.run(left_behind())))
-        runner.run(_checked(check, run))
-        runner.run(end_others())
+        over = loop.create_future()  # a task that waits for the root would add steps
+        root.add_done_callback(over.set_result)
+        try:
+            loop.run_until_complete(over)
+            run = CancelledRun(steps.cancels, steps.taken, *_ending(root), loop.time(), ())
+            run = evolve(run, left=tuple(runner.run(left_behind())))
+            runner.run(_checked(check, run))
+        finally:
+            steps.root = None
+            runner.run(end_others())
         warn_of(run.left)
     return run
 

@@ -7,7 +7,7 @@ import gc
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, final
+from typing import Any, Final, Generic, TypeVar, final
 
 from attrs import define, field
 
@@ -31,8 +31,22 @@ __all__ = [
     "under_way",
 ]
 
+T = TypeVar("T")
+
 #: The ways in which a call can end; the last four are those of a stream.
 ENDINGS: Final = ("reply", "error", "cancel", "read", "broken", "closed", "dropped")
+
+
+#: What a scripted source plays: an event, a wait in seconds, or an error.
+Line = Event | float | BaseException
+
+
+def _queue(lines: Iterable[T]) -> deque[T]:
+    return deque(lines)
+
+
+def _lines(lines: Iterable[Line]) -> deque[Line]:
+    return deque(lines)
 
 
 async def echo(request: Req, /) -> Req:
@@ -61,7 +75,7 @@ class ScriptedService(Generic[Req, Resp]):
     'up'
     """
 
-    script: deque[Resp | BaseException | type[BaseException]] = field(converter=deque)
+    script: deque[Resp | BaseException] = field(converter=_queue)
     delay: float = 0.0
     calls: list[tuple[float, Req]] = field(factory=list, init=False)
 
@@ -73,8 +87,6 @@ class ScriptedService(Generic[Req, Resp]):
         if not self.script:
             raise AssertionError(f"the script is over, and this is call {len(self.calls)}")
         line = self.script.popleft()
-        if isinstance(line, type) and issubclass(line, BaseException):
-            raise line
         if isinstance(line, BaseException):
             raise line
         return line
@@ -99,7 +111,7 @@ class ScriptedSource:
     waits for ever. *closed* counts the calls of `close`, *reads* those of `read`.
     """
 
-    lines: deque[Event | float | BaseException] = field(converter=deque)
+    lines: deque[Line] = field(converter=_lines)
     usage: Usage | None = None
     terminal: bool = True
     closed: int = field(default=0, init=False)
@@ -129,7 +141,7 @@ class ScriptedSource:
         self.closed += 1
 
 
-def stream_of(lines: Iterable[Event | float | BaseException], *held: Event) -> EventStream:
+def stream_of(lines: Iterable[Line], *held: Event) -> EventStream:
     """Return a stream that has *held* already and then plays *lines*."""
     return EventStream(ScriptedSource(lines), held=held or (ScriptedEvent(),))
 
@@ -152,7 +164,7 @@ class _Held:
             if self.ending == "error":
                 raise ServerError("as told")
             return "ok"
-        broken: list[Event | float | BaseException] = [StreamBroken("as told")]
+        broken: list[Line] = [StreamBroken("as told")]
         return stream_of(broken if self.ending == "broken" else [ScriptedEvent()])
 
 

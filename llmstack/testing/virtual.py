@@ -159,10 +159,15 @@ class _Steps(deque[asyncio.Handle]):
         return super().popleft()
 
 
+def others(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """Return the tasks of *loop* that are not done, but for the one that asks, by name."""
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
+
+
 def waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
-    """Return each task of *loop* that is not done: its name, and the lines where it waits."""
-    others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    return sorted(f"{task.get_name()} at {_lines(task)}" for task in others)
+    """Return each other task of *loop*: its name, and the lines where it waits."""
+    return [f"{task.get_name()} at {_lines(task)}" for task in others(loop)]
 
 
 def _lines(task: asyncio.Task[Any]) -> str:
@@ -207,10 +212,10 @@ async def left_behind() -> list[str]:
 
 async def end_others() -> None:
     """Cancel all other tasks and wait until they have ended."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
+    tasks = others(asyncio.get_running_loop())
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def warn_of(left: Sequence[str], /) -> None:

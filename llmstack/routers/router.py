@@ -1,0 +1,268 @@
+"""The shell of all routers: ask the best endpoint, and the next one if it refuses.
+
+A router stands above what is kept for each endpoint (breaker, limits, timeout) and below
+`Retry`, which comes back after a failure: what this call has tried is then left out. A
+failure is not caught here, unless the router was told to go on after it (`Fallback`).
+
+Errors: `NoEndpoint` when nobody could be asked, with the reason of each; a failure passes
+as it came, with the number of endpoints still *untried* and the call's *attempts*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any, Final, Protocol, final
+
+from attrs import define, field
+
+from llmstack import clock
+from llmstack.call import Attempt, Outcome
+from llmstack.endpoint import Endpoint, EndpointSet
+from llmstack.errors import ConfigError, LLMStackError, NoEndpoint, NotReady, Refused
+from llmstack.messages import Request
+from llmstack.order import Bound
+from llmstack.routers.eligibility import is_plain, unfit
+from llmstack.routers.plan import Candidate, Plan, Terms
+from llmstack.service import Service, observe
+
+
+__all__ = [
+    "Endpoints",
+    "GoesOn",
+    "Picker",
+    "RouterService",
+    "as_endpoints",
+    "bound_of_endpoints",
+    "never",
+    "the_set",
+]
+
+Endpoints = tuple[Endpoint, ...] | EndpointSet
+#: Whether to go on after the error of the n-th endpoint that was asked.
+GoesOn = Callable[[LLMStackError, int], bool]
+
+_NOBODY: Final[dict[str, Attempt]] = {}
+
+
+class Picker(Protocol):
+    """Ranks the endpoints for one call and learns how each attempt ended.
+
+    State is kept by endpoint *name*, so that a picker can be copied: `plan` runs the same
+    methods on a deep copy.
+    """
+
+    def order(
+        self, request: Request, endpoints: Sequence[Endpoint], now: float, /
+    ) -> Iterator[Endpoint]:
+        """Yield each of *endpoints* once, best first; whatever is yielded is asked at once.
+
+        What a choice costs (a turn, a draw, a place in flight) is booked before the yield.
+        To be asked for another one is the news that the last one refused.
+        """
+        ...
+
+    def settle(self, endpoint: Endpoint, started: float, outcome: Outcome, /) -> None:
+        """Learn how the attempt at *endpoint* ended: once for each yield, refusals too."""
+        ...
+
+    def explain(
+        self, request: Request, endpoints: Sequence[Endpoint], now: float, /
+    ) -> dict[str, Terms]:
+        """Return what `order` goes by, for each endpoint by name. A read: changes nothing."""
+        ...
+
+    def keep(self, names: Collection[str], /) -> None:
+        """Forget endpoints other than *names*."""
+        ...
+
+    def statistics(self) -> dict[str, Any]:
+        """Return a snapshot of what is known, by endpoint name."""
+        ...
+
+
+def as_endpoints(value: Iterable[Endpoint] | EndpointSet) -> Endpoints:
+    """Take a set as it is, to be shared; make a tuple of anything else."""
+    if isinstance(value, EndpointSet):
+        return value
+    endpoints = tuple(EndpointSet(value))
+    if not endpoints:
+        raise ConfigError("endpoints: a router needs at least one")
+    return endpoints
+
+
+def the_set(endpoints: Endpoints) -> EndpointSet:
+    """Return the shared set, or one of its own for this use of a layer."""
+    return endpoints if isinstance(endpoints, EndpointSet) else EndpointSet(endpoints)
+
+
+def bound_of_endpoints(endpoints: Endpoints, inner: Bound, asked: int = 1) -> Bound:
+    """Return the bound of a router that asks up to *asked* endpoints, some of them groups."""
+    groups = [getattr(endpoint.service, "bound", Bound()) for endpoint in endpoints]
+    calls = max((group.calls for group in groups), default=1)
+    seconds = max((group.seconds for group in groups), default=inner.seconds)
+    return Bound(asked * inner.calls * calls, asked * min(inner.seconds, seconds))
+
+
+def never(_error: LLMStackError, _asked: int) -> bool:
+    """Go on after no failure: the retry above decides."""
+    return False
+
+
+@final
+@define(eq=False)
+class RouterService:
+    """Walks the picker's order until somebody takes the request."""
+
+    endpoints: EndpointSet
+    picker: Picker
+    inner: Service[Request, Any]
+    name: str = "router"
+    goes_on: GoesOn = never
+    _known: tuple[Endpoint, ...] = field(default=(), init=False)
+    _plain: bool = field(default=False, init=False)
+
+    async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
+        """Ask the eligible endpoints, best first."""
+        refusals: dict[str, NotReady] = {}
+        failure: LLMStackError | None = None
+        asked = 0
+        for endpoint, insisting in self._walk(request, refusals):
+            try:
+                return await self._ask(request, endpoint, insists=insisting)
+            except NotReady as refusal:
+                # Without its traceback, or the refusal would hold this frame, and that it.
+                refusals[endpoint.name] = refusal.with_traceback(None)
+            except Refused:
+                raise
+            except LLMStackError as error:
+                asked += 1
+                self._note(error, request, endpoint, refusals)
+                if not self.goes_on(error, asked):
+                    raise
+                failure = error.with_traceback(None)
+        raise failure or self._nobody(request, refusals)
+
+    async def _ask(self, request: Request, endpoint: Endpoint, *, insists: bool) -> object:
+        """Ask one endpoint; the attempt is in the ledger unless it is refused."""
+        started = clock.now()
+        reason = f"{self.name}, insisting" if insists else self.name
+        attempt = Attempt(endpoint.name, started, reason, router=self)
+        call = request.call
+        call.begin(attempt, request.attempt)
+
+        def end(outcome: Outcome) -> None:
+            if outcome.how == "refused":
+                call.take_back(attempt)
+            attempt.settle(outcome)
+            self.picker.settle(endpoint, started, outcome)
+
+        return await observe(self.inner, request.to(endpoint, attempt, insists=insists), end)
+
+    def _walk(
+        self, request: Request, refusals: dict[str, NotReady]
+    ) -> Iterator[tuple[Endpoint, bool]]:
+        """Yield whom to ask now, and whether to insist; the caller enters refusals."""
+        for tier, insisting in self._rounds(request, refusals):
+            for endpoint in self.picker.order(request, tier, clock.now()):
+                yield endpoint, insisting
+
+    def _rounds(
+        self, request: Request, refusals: dict[str, NotReady]
+    ) -> Iterator[tuple[list[Endpoint], bool]]:
+        """Yield whom to ask, and whether to insist.
+
+        First those that this call has not tried; if there are none, or all refuse, those
+        that may be asked again. Of each, those that refused softly are asked once more; but
+        a router inside a group leaves it to the outermost one to insist.
+        """
+        fit = self._fit(request)
+        tried = request.call.tried(self) if request.call.attempts else _NOBODY
+        now = clock.now() if tried else 0.0
+        again = (
+            [e for e in fit if (a := tried.get(e.name)) and a.again and a.ready_at <= now]
+            if tried
+            else []
+        )
+        for tier in ([e for e in fit if e.name not in tried] if tried else fit, again):
+            if tier:
+                yield tier, False
+            soft = [e for e in tier if e.name in refusals and refusals[e.name].soft]
+            if soft and request.attempt is None:
+                yield soft, True
+
+    def _fit(self, request: Request) -> list[Endpoint]:
+        endpoints = self.endpoints.enabled
+        if endpoints is not self._known:
+            self.picker.keep({endpoint.name for endpoint in self.endpoints})
+            self._plain = all(map(is_plain, endpoints))
+            self._known = endpoints
+        if self._plain and not request.tags:
+            return list(endpoints)
+        return [endpoint for endpoint in endpoints if not unfit(request, endpoint)]
+
+    def _note(
+        self,
+        error: LLMStackError,
+        request: Request,
+        endpoint: Endpoint,
+        refusals: dict[str, NotReady],
+    ) -> None:
+        """Tell the failure where it happened and how many endpoints are left for a retry."""
+        tried = request.call.tried(self)
+        within = error.untried if tried[endpoint.name].group else 0
+        hard = {name for name, refusal in refusals.items() if not refusal.soft}
+        names = {e.name for e in self._fit(request)} - tried.keys() - hard
+        error.untried = within + len(names)
+        error.endpoint = error.endpoint or endpoint.name
+        error.attempts = tuple(attempt.seen() for attempt in request.call.attempts)
+
+    def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NoEndpoint:
+        """Say why each endpoint was not asked, and from when one may be."""
+        tried = request.call.tried(self)
+        why = []
+        ready = [r.ready_at for r in refusals.values() if r.ready_at is not None]
+        for endpoint in self.endpoints:
+            name = endpoint.name
+            if name in refusals:
+                why.append(f"{name}: {refusals[name].message}")
+            elif name in tried:
+                why.append(f"{name}: has been tried")
+                ready += [tried[name].ready_at] if tried[name].again else []
+            elif not self.endpoints.is_enabled(name):
+                why.append(f"{name}: is disabled")
+            else:
+                why.append(f"{name}: {unfit(request, endpoint)}")
+        return NoEndpoint(
+            "no endpoint could take the request (" + "; ".join(why) + ")",
+            ready_at=min(ready, default=None),
+            soft=any(refusal.soft for refusal in refusals.values()),
+        )
+
+    def plan(self, request: Request) -> Plan:
+        """Return whom the next call like *request* would ask, and why, without asking.
+
+        The picker that answers is a copy of the one that routes, so its draws are the same.
+        """
+        now = clock.now()
+        rounds = [tier for tier, _ in self._rounds(request, {})]
+        tried = request.call.tried(self)
+        listed: list[Candidate] = []
+        for tier in rounds:
+            picker = deepcopy(self.picker)
+            terms = picker.explain(request, tier, now)
+            for endpoint in picker.order(request, tier, now):
+                verdict = "asked first" if not listed else f"asked if {len(listed)} refuse"
+                listed.append(Candidate.of(endpoint, verdict, terms[endpoint.name]))
+        there = {candidate.endpoint for candidate in listed}
+        for endpoint in self.endpoints:
+            if endpoint.name not in there:
+                enabled = self.endpoints.is_enabled(endpoint.name)
+                why = unfit(request, endpoint) if enabled else "is disabled"
+                why = why or ("has been tried" if endpoint.name in tried else "")
+                listed.append(Candidate.of(endpoint, "left out", Terms(reason=why)))
+        return Plan(tuple(listed))
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what the picker knows of each endpoint."""
+        return self.picker.statistics()
