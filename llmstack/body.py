@@ -33,7 +33,7 @@ class Body:
     def data(self) -> Mapping[str, Any]:
         """The decoded object; ValueError if the bytes are not JSON, or no object."""
         if self._data is None:
-            data = json.loads(self._raw or b"{}")
+            data = _decode(b"{}" if self._raw is None else self._raw)
             if not isinstance(data, dict):
                 raise ValueError("the body is not a JSON object")
             self._data = data
@@ -64,6 +64,13 @@ class Body:
         return raw[:start] + json.dumps(model).encode() + raw[end:]
 
 
+def _decode(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("the body is nested too deeply") from None
+
+
 def as_body(value: Body | bytes | Mapping[str, Any]) -> Body:
     """Take bytes or decoded data; a body passes as it is."""
     if isinstance(value, Body):
@@ -72,4 +79,4 @@ def as_body(value: Body | bytes | Mapping[str, Any]) -> Body:
 
 
 def _encode(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, separators=(",", ":")).encode()
+    return json.dumps(dict(data), separators=(",", ":")).encode()

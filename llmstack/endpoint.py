@@ -18,9 +18,9 @@ __all__ = ["Capabilities", "Endpoint", "EndpointSet", "Price"]
 PER_MILLION: Final = 1_000_000
 
 
-def _amount(_instance: object, attribute: Attribute[Any], value: float | None) -> None:
-    """A finite number from zero up, or None where None is allowed."""
-    if value is not None and not (isfinite(value) and value >= 0):
+def _amount(_instance: object, attribute: Attribute[Any], value: float) -> None:
+    """Check that it is a finite number from zero up."""
+    if not (isinstance(value, (int, float)) and isfinite(value) and value >= 0):
         raise ConfigError(f"{attribute.name} must be a finite number >= 0, not {value}")
 
 
@@ -35,7 +35,7 @@ class Price:
 
     input: float = field(validator=_amount)
     output: float = field(validator=_amount)
-    cached: float | None = field(default=None, validator=_amount)
+    cached: float | None = field(default=None, validator=validators.optional(_amount))
 
     def cost(self, usage: Usage) -> float:
         """Return what *usage* costs, in USD."""

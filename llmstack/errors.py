@@ -387,20 +387,32 @@ class UpstreamTimeout(UpstreamError, TimeoutError):
         phase: Phase = "first_token",
         endpoint: str | None = None,
         status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
         retry_after: float | None = None,
         untried: int = 0,
     ) -> None:
         super().__init__(
-            message, endpoint=endpoint, status=status, retry_after=retry_after, untried=untried
+            message,
+            endpoint=endpoint,
+            status=status,
+            code=code,
+            request_id=request_id,
+            retry_after=retry_after,
+            untried=untried,
         )
         self.phase = phase
         self.again = self.elsewhere = phase in _BEFORE_CONTENT
 
 
 class StreamBroken(UpstreamError):
-    """The stream was cut after content had been handed up."""
+    """The stream was cut after content had been handed up; it blames whom its cause blames."""
 
-    blames = "endpoint"
+    @property
+    def blames(self) -> Blame:  # type: ignore[override]
+        """Whom the error blames: its cause's, if that is one of these classes."""
+        cause = self.__cause__
+        return cause.blames if isinstance(cause, LLMStackError) else "endpoint"
 
 
 class StreamIncomplete(UpstreamError):

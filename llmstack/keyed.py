@@ -45,8 +45,7 @@ class Keyed(Generic[M]):
         """Return the machine of *key*, made now if it is new."""
         machine = self.machines.get(key)
         if machine is None:
-            if len(self.machines) >= self.cap:
-                self._drop_idle()
+            self._drop_idle()
             machine = self.machines[key] = self.make()
         return machine
 
@@ -55,14 +54,15 @@ class Keyed(Generic[M]):
         return len(self.machines)
 
     def items(self) -> ItemsView[Hashable, M]:
-        """Return keys with their machines, oldest key first."""
+        """Return keys with their machines."""
         return self.machines.items()
 
     def _drop_idle(self) -> None:
-        """Drop the oldest idle machine; busy ones on the way move to the end."""
-        for _ in range(min(LOOK, len(self.machines))):
+        """Make room for one more; busy machines on the way move to the end."""
+        for _ in range(LOOK):
+            if len(self.machines) < self.cap:
+                return
             key = next(iter(self.machines))
             machine = self.machines.pop(key)
-            if machine.idle:
-                return
-            self.machines[key] = machine
+            if not machine.idle:
+                self.machines[key] = machine

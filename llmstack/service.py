@@ -7,11 +7,11 @@ refusal before anything is sent. `observe` is how whatever was taken is given ba
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from llmstack import clock
 from llmstack.call import Call, End, Outcome
 
 
@@ -74,14 +74,16 @@ async def observe(inner: Service[Req, Resp], request: Req, end: End) -> Resp:
     has ``on_end``) it is then: a stream ends when it is read out, breaks, is closed or is
     dropped unread. *end* is synchronous and never raises.
     """
+    # A call that is collected unfinished ends when no loop runs any more.
+    loop = get_running_loop()
     try:
         reply = await inner(request)
     except BaseException as error:
-        end(Outcome.of(error, clock.now()))
+        end(Outcome.of(error, loop.time()))
         raise
     on_end: Callable[[End], None] | None = getattr(reply, "on_end", None)
     if on_end is None:
-        now = clock.now()
+        now = loop.time()
         end(Outcome(now, first=now))
     else:
         on_end(end)
@@ -90,8 +92,7 @@ async def observe(inner: Service[Req, Resp], request: Req, end: End) -> Resp:
 
 def by_endpoint(request: Any, /) -> str | None:  # noqa: ANN401 -- requests are of any type
     """Key: the name of the endpoint that a router above has chosen; None above routers."""
-    endpoint = getattr(request, "endpoint", None)
-    return None if endpoint is None else endpoint.name
+    return getattr(getattr(request, "endpoint", None), "name", None)
 
 
 def by_model(request: Any, /) -> str | None:  # noqa: ANN401

@@ -107,20 +107,13 @@ class EventStream:
 
     def abort(self, error: LLMStackError) -> None:
         """End the stream with *error*; a waiting reader wakes with it. Nothing if it is over."""
-        if self.ended is not None:
-            return
-        if self._reader is not None:
-            self._reader.cancel()
-        self._held.clear()
-        self._end(Outcome.of(error, self._loop.time(), self.first))
+        if self.ended is None:
+            self._stop(Outcome.of(error, self._loop.time(), self.first))
 
     def close(self) -> None:
         """Leave the stream; what has not been read is given up."""
-        if self._reader is not None:
-            self.abort(StreamBroken("closed by another task while it was being read"))
-        elif self.ended is None:
-            self._held.clear()
-            self._end(Outcome(self._loop.time(), "abandoned", first=self.first))
+        if self.ended is None:
+            self._stop(Outcome(self._loop.time(), "abandoned", first=self.first))
 
     async def aclose(self) -> None:
         """Leave the stream; nothing is awaited, so no cancellation can come in between."""
@@ -160,7 +153,7 @@ class EventStream:
             self.close()
 
     async def _read(self) -> Iterable[Event]:
-        """Wait for more events; an abort meanwhile arrives as a cancellation that is ours."""
+        """Wait for more events; to be stopped meanwhile arrives as a cancellation of ours."""
         task = asyncio.current_task()
         if self._reader is not None or task is None:
             raise RuntimeError("a stream has one reader, and it is a task")
@@ -169,28 +162,40 @@ class EventStream:
         self._reader, asked = task, task.cancelling()
         self.waiting_since = self._loop.time()
         try:
-            events = await self.source.read()
+            events: Sequence[Event] | None = await self.source.read()
         except BaseException as error:
-            if self._aborted() and task.uncancel() <= asked:
-                raise self._last_word() from None
-            self._end(Outcome.of(error, self._loop.time(), self.first))
-            raise
+            if not self._stopped() or task.uncancel() > asked:
+                self._end(Outcome.of(error, self._loop.time(), self.first))
+                raise
+            events = None
         finally:
             self._reader = self.waiting_since = None
+        if events is None:
+            # Raised out here, so that the error keeps the cause it came with.
+            raise self._last_word()
         if not events:
             self._complete()
             raise StopAsyncIteration
         return events
 
-    def _aborted(self) -> bool:
+    def _stop(self, outcome: Outcome) -> None:
+        """End the stream from outside of its reader, who is woken if there is one waiting."""
+        if self._reader is not None:
+            self._reader.cancel()
+        self._held.clear()
+        self._end(outcome)
+
+    def _stopped(self) -> bool:
         return self.ended is not None
 
     def _last_word(self) -> BaseException:
         """Return what a reader gets after the end."""
         if self.ended is None or self.ended.how == "ok":
             return StopAsyncIteration()
-        error = self.ended.error or StreamBroken("the stream was closed before its end")
-        return error.with_traceback(None)
+        error = self.ended.error
+        if isinstance(error, Exception):
+            return error.with_traceback(None)
+        return StreamBroken(f"the stream was {self.ended.how} before its end")
 
     def _complete(self) -> None:
         self._end(Outcome(self._loop.time(), "ok", first=self.first))

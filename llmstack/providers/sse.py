@@ -73,6 +73,8 @@ class SSEParser:
     max_line: int = 1 << 20
     max_event: int = 1 << 22
 
+    #: A chunk of no more bytes keeps to both limits if it stands alone.
+    _small: int = field(init=False)
     _bom: bytes | None = field(default=b"", init=False)  # what may become one, at the start
     _raw: bytearray = field(factory=bytearray, init=False)  # whole lines since the last event
     _line: bytearray = field(factory=bytearray, init=False)  # the line that has no end yet
@@ -82,6 +84,10 @@ class SSEParser:
     _id: str = field(default="", init=False)
     _fields: bool = field(default=False, init=False)  # since the last blank line
     _over: SSELimitExceeded | None = field(default=None, init=False)
+
+    @_small.default
+    def _smaller(self) -> int:
+        return min(self.max_line, self.max_event)
 
     def feed(self, chunk: bytes, /) -> list[SSEEvent]:
         """Take *chunk* and return the events that it completes.
@@ -95,10 +101,10 @@ class SSEParser:
             chunk = self._without_bom(self._bom + chunk)
         events: list[SSEEvent] = []
         try:
-            if b"\r" in chunk or self._held or len(chunk) > min(self.max_line, self.max_event):
-                self._by_lines(chunk, events)
-            else:
+            if len(chunk) <= self._small:
                 self._by_blocks(chunk, events)
+            else:
+                self._by_lines(chunk, events)
         except SSELimitExceeded as error:
             self._over = error
             if not events:
@@ -121,17 +127,21 @@ class SSEParser:
         return start.removeprefix(BOM)
 
     def _by_blocks(self, chunk: bytes, events: list[SSEEvent]) -> None:
-        """The fast way, for the usual: LF only, one data line an event."""
-        *blocks, tail = chunk.split(b"\n\n")
-        clean = not self._raw and not self._line
+        """The fast way, for the usual: one data line an event, no line over the limits."""
+        end = b"\r\n\r\n" if b"\r" in chunk else b"\n\n"
+        *blocks, tail = chunk.split(end)
+        begun = self._begun()
         for block in blocks:
-            if clean and block.startswith(b"data: ") and b"\n" not in block:
-                events.append(SSEEvent(block + b"\n\n", block[6:], "", self._id))
+            if begun or block[:6] != b"data: " or b"\n" in block or b"\r" in block:
+                self._by_lines(block + end, events)
+                begun = self._begun()
             else:
-                self._by_lines(block + b"\n\n", events)
-                clean = not self._raw and not self._line
+                events.append(SSEEvent(block + end, block[6:], "", self._id))
         if tail:
             self._by_lines(tail, events)
+
+    def _begun(self) -> bool:
+        return bool(self._raw or self._line or self._held)
 
     def _by_lines(self, chunk: bytes, events: list[SSEEvent]) -> None:
         """The way that knows everything, and keeps what is unfinished."""

@@ -8,7 +8,7 @@ Errors: `NoEndpoint`. Events: none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar, final
 
 from attrs import define, field, frozen
@@ -24,6 +24,7 @@ from llmstack.routers.router import (
     RouterService,
     as_endpoints,
     bound_of_endpoints,
+    named,
     the_set,
 )
 from llmstack.service import Service
@@ -83,10 +84,9 @@ class Turns:
 class RoundRobin:
     """Choose endpoints in turn, by weight."""
 
-    endpoints: Endpoints = field(converter=as_endpoints)
+    endpoints: Endpoints = field(converter=as_endpoints, repr=named)
 
     role: ClassVar[str] = "router"
-    below: ClassVar[Mapping[str, str]] = {}
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any, Final, Protocol, final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from llmstack import clock
 from llmstack.call import Attempt, Outcome
@@ -34,6 +34,7 @@ __all__ = [
     "RouterService",
     "as_endpoints",
     "bound_of_endpoints",
+    "named",
     "never",
     "the_set",
 ]
@@ -89,6 +90,12 @@ def as_endpoints(value: Iterable[Endpoint] | EndpointSet) -> Endpoints:
     if not endpoints:
         raise ConfigError("endpoints: a router needs at least one")
     return endpoints
+
+
+def named(endpoints: Endpoints) -> str:
+    """Show the endpoints of a router by name, with weights that are not 1."""
+    names = [e.name if e.weight == 1 else f"{e.name} x {e.weight:g}" for e in endpoints]
+    return f"[{', '.join(names)}]"
 
 
 def the_set(endpoints: Endpoints) -> EndpointSet:
@@ -164,7 +171,8 @@ class RouterService:
     ) -> Iterator[tuple[Endpoint, bool]]:
         """Yield whom to ask now, and whether to insist; the caller enters refusals."""
         for tier, insisting in self._rounds(request, refusals):
-            for endpoint in self.picker.order(request, tier, clock.now()):
+            asks = evolve(request, insists=True) if insisting else request
+            for endpoint in self.picker.order(asks, tier, clock.now()):
                 yield endpoint, insisting
 
     def _rounds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from tests.shape.source import Fault, Source, below, definitions, functions, name_of, read, sources
@@ -72,13 +73,14 @@ def no_suppress(source: Source) -> Iterator[Fault]:
                 yield Fault("swallow", node.lineno, kind, "is suppressed")
 
 
+@cache
 def things_with_identity() -> set[str]:
     """The classes of the package whose objects change."""
     trees = [read(path).tree for path in sources("llmstack")]
     return {
         name
         for tree in trees
-        for name, node in definitions(tree.body, ast.ClassDef)
+        for name, node in definitions(tree, ast.ClassDef)
         if "define" in map(name_of, node.decorator_list)
     }
 
@@ -93,7 +95,7 @@ def read_only(annotation: ast.expr | None) -> bool:
 def nothing_mutable(source: Source) -> Iterator[Fault]:
     """Nothing at module or class level can change; a table is typed as one that is only read."""
     kinds = MUTABLE | things_with_identity()
-    scopes = [source.tree, *(node for _, node in definitions(source.tree.body, ast.ClassDef))]
+    scopes = [source.tree, *(node for _, node in definitions(source.tree, ast.ClassDef))]
     for node in (node for scope in scopes for node in below(scope)):
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not node.value:
             continue

@@ -11,11 +11,11 @@ from tests.shape.source import ROOT, Fault, Function, Source, functions
 
 
 __all__ = [
-    "aiohttp_from_providers_on",
     "at_the_top",
     "down_the_floors",
     "no_siblings",
     "no_ways_around",
+    "outside_where_needed",
 ]
 
 #: From the ground up. A module imports from its own floor or from below.
@@ -48,14 +48,15 @@ OUTSIDE: Final[Mapping[str, str]] = {
     "cattrs": "config",
     "click": "gateway",
 }
-#: What pickers share: the shell that serves them all.
-SHARED: Final = {"llmstack.routers.router"}
-LAZY: Final = ("llmstack/__init__.py", "llmstack/testing/", "llmstack/cli.py")
+#: What pickers share: the shell that serves them all, and its two helpers.
+SHARED: Final = {f"llmstack.routers.{name}" for name in ("router", "plan", "eligibility")}
+LAZY: Final = ("llmstack/__init__.py", "llmstack/testing/", "llmstack/cli.py", "llmstack/cli/")
 
 
 def room(module: str) -> str:
     """The file or folder right under the package; the package itself has the name it has."""
-    return (module.split(".") + [module])[1] if "." in module else module
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else module
 
 
 def floor(module: str) -> int | None:
@@ -109,14 +110,14 @@ def down_the_floors(source: Source) -> Iterator[Fault]:
 def no_siblings(source: Source) -> Iterator[Fault]:
     """No layer imports a layer, and no picker a picker: what they share lies below."""
     package, _, own = source.module.rpartition(".")
-    if package not in {"llmstack.layers", "llmstack.routers"} or source.module in SHARED:
+    if package not in {"llmstack.layers", "llmstack.routers"}:
         return
-    for line, module in imports(source.tree):
+    for line, module in dict.fromkeys(imports(source.tree)):
         if module.startswith(package) and module not in SHARED:
             yield Fault("sibling", line, module, f"is imported by its sibling {own}")
 
 
-def aiohttp_from_providers_on(source: Source) -> Iterator[Fault]:
+def outside_where_needed(source: Source) -> Iterator[Fault]:
     """What comes from outside stays on the floors that need it."""
     mine = floor(source.module)
     for line, module in imports(source.tree):

@@ -31,7 +31,7 @@ def length(source: Source) -> Iterator[Fault]:
 
 
 def classes(source: Source) -> Iterator[tuple[str, ast.ClassDef]]:
-    yield from definitions(source.tree.body, ast.ClassDef)
+    yield from definitions(source.tree, ast.ClassDef)
 
 
 def methods(source: Source) -> Iterator[Fault]:

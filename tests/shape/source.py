@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,10 +25,11 @@ __all__ = [
 ]
 
 ROOT: Final = Path(__file__).parent.parent.parent
-SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+NAMED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+SCOPES: Final = (*NAMED, ast.Lambda)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Definition = TypeVar("Definition", bound=ast.stmt)
+Definition = TypeVar("Definition", bound=ast.AST)
 
 
 @frozen
@@ -83,25 +84,20 @@ def below(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def definitions(
-    body: Iterable[ast.stmt],
-    kinds: type[Definition] | tuple[type[Definition], ...],
-    within: str = "",
+    node: ast.AST, kind: type[Definition], within: str = ""
 ) -> Iterator[tuple[str, Definition]]:
-    """The definitions of *kinds* in *body* at any depth, with their qualified names."""
-    for node in body:
-        name = f"{within}{getattr(node, 'name', '')}"
-        if isinstance(node, kinds):
-            yield name, node
-        inner = f"{name}." if isinstance(node, SCOPES) else within
-        children = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
-        handlers = [handler.body for handler in getattr(node, "handlers", [])]
-        for group in (children, *handlers):
-            yield from definitions(group, kinds, inner)
+    """The definitions of a *kind* under *node* at any depth, with their qualified names."""
+    for child in ast.iter_child_nodes(node):
+        name = f"{within}{child.name}" if isinstance(child, NAMED) else ""
+        if isinstance(child, kind):
+            yield name, child
+        yield from definitions(child, kind, f"{name}." if name else within)
 
 
 def functions(source: Source) -> Iterator[tuple[str, Function]]:
     """All functions and methods of a file, with their qualified names."""
-    yield from definitions(source.tree.body, (ast.FunctionDef, ast.AsyncFunctionDef))
+    yield from definitions(source.tree, ast.FunctionDef)
+    yield from definitions(source.tree, ast.AsyncFunctionDef)
 
 
 def name_of(node: ast.AST | None) -> str:
