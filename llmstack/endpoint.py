@@ -18,7 +18,7 @@ __all__ = ["Capabilities", "Endpoint", "EndpointSet", "Price"]
 PER_MILLION: Final = 1_000_000
 
 
-def _amount(_instance: object, attribute: Attribute[Any], value: float) -> None:
+def _amount(_instance: object, attribute: Attribute[Any], value: object) -> None:
     """Check that it is a finite number from zero up."""
     if not (isinstance(value, (int, float)) and isfinite(value) and value >= 0):
         raise ConfigError(f"{attribute.name} must be a finite number >= 0, not {value}")

@@ -380,7 +380,7 @@ class UpstreamTimeout(UpstreamError, TimeoutError):
     blames = "endpoint"
     phases: ClassVar[tuple[Phase, ...]] = ("connect", "first_token", "idle", "total")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- as above
         self,
         message: str = "",
         *,

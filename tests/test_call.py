@@ -9,7 +9,8 @@ from collections import Counter
 from math import inf
 
 import pytest
-from hypothesis import given
+from attrs import evolve
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmstack.call import Attempt, Call, How, Outcome, Usage
@@ -49,7 +50,7 @@ ENDED = [
 ]
 
 
-@pytest.mark.parametrize(("error", "how", "blames", "neutral"), ENDED, ids=lambda v: repr(v))
+@pytest.mark.parametrize(("error", "how", "blames", "neutral"), ENDED, ids=repr)
 def test_how_a_call_ended_follows_from_its_error(
     error: BaseException, how: How, blames: Blame, *, neutral: bool
 ) -> None:
@@ -109,7 +110,7 @@ def test_a_good_end_is_the_default() -> None:
     assert not outcome.neutral
 
 
-class Theirs(Exception):  # noqa: N818 -- an error that is not ours
+class Theirs(Exception):
     pass
 
 
@@ -153,7 +154,10 @@ def test_what_the_classifier_does_not_know_or_is_not_asked_stays(
     assert seen is judged
 
 
-@given(st.tuples(*[st.integers(0, 9)] * 3), st.booleans())
+@given(counts=st.tuples(*[st.integers(0, 3)] * 3), estimated=st.booleans())
+@example(counts=(0, 0, 0), estimated=False)
+@example(counts=(0, 0, 0), estimated=True)
+@example(counts=(0, 0, 1), estimated=False)
 def test_usage_is_three_disjoint_counts(counts: tuple[int, int, int], *, estimated: bool) -> None:
     """It compares by value, and nothing is counted unless said."""
     usage = Usage(*counts, estimated=estimated)
@@ -167,7 +171,7 @@ def test_usage_is_three_disjoint_counts(counts: tuple[int, int, int], *, estimat
 def test_no_count_is_negative(name: str) -> None:
     """The message names the field."""
     with pytest.raises(ValueError, match=name):
-        Usage(**{name: -1})
+        evolve(Usage(), **{name: -1})  # type: ignore[arg-type]
 
 
 def test_an_attempt_under_way_has_not_ended() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.shape.source import ROOT, read, sources
 REFERENCE: Final = ROOT / "docs" / "reference"
 README: Final = ROOT / "README.rst"
 LAYERS: Final = [
-    path for path in sources("llmstack/layers", "llmstack/routers") if any(pages.facts(read(path)))
+    path for path in sources("llmstack/layers", "llmstack/routers") if pages.layers_in(read(path))
 ]
 TEXTS: Final = {".cfg", ".css", ".html", ".js", ".json", ".md", ".py", ".rst", ".toml", ".txt", ""}
 #: What is not the project's own: folders of tools and of builds.
@@ -41,7 +42,9 @@ def page_of(path: str) -> str:
 @pytest.mark.parametrize("path", LAYERS)
 def test_a_layer_has_a_page_that_says_all(path: str) -> None:
     """The headings, an example, each setting with its default, each event, each error."""
-    assert [] == pages.missing(read(path), page_of(path))
+    wrong = pages.missing(read(path), page_of(path))
+
+    assert [] == wrong, "\n".join([path, *wrong])
 
 
 PAGE: Final = """
@@ -118,7 +121,7 @@ class Helper:
         ("", "", []),
         ("About\n", "Abort\n", ["headings are"]),
         (">>> ", "", ["no example that runs"]),
-        ("``Deadline``", "It", ["Deadline is not named under any heading"]),
+        ("Deadline", "Limit", ["Deadline is not named", "DeadlineExceeded is not named"]),
         ("`DeadlineExceeded`", "it", ["DeadlineExceeded is not named under any heading"]),
         ("``seconds``", "``second``", ["seconds is not named under Set", "default of seconds"]),
         ("required", "wanted", ["default of seconds should be required"]),
@@ -138,9 +141,8 @@ def test_a_page_that_leaves_something_out_is_found(
 
     found = pages.missing(read("sample_layer.py", MODULE), PAGE.replace(said, instead))
 
-    assert [True] * len(expected) == [
-        wrong.startswith(said) for wrong, said in zip(found, expected)
-    ]
+    assert len(expected) == len(found), found
+    assert all(wrong.startswith(start) for wrong, start in zip(found, expected, strict=True))
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -230,14 +232,20 @@ def blocks(text: str) -> list[str]:
     return [dedent(block) for block in found if ">>> " not in block]
 
 
-@pytest.mark.parametrize("code", blocks(README.read_text()) if README.exists() else [])
-def test_what_the_readme_offers_to_paste_runs(code: str, tmp_path: Path) -> None:
-    """As it stands, in a fresh interpreter."""
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
-    )
+def test_what_the_readme_offers_to_paste_runs(tmp_path: Path) -> None:
+    """As it stands, each block in a fresh interpreter."""
+    for code in blocks(README.read_text()):
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
-    assert (0, "") == (run.returncode, run.stderr)
+        assert (0, "") == (run.returncode, run.stderr), code
 
 
 def test_blocks_are_found() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.shape import habits, imports, sizes
-from tests.shape.source import Fault, Gate, Source, read, sources
+from tests.shape.source import ROOT, Fault, Gate, Source, read, sources
 
 
 GATES: Final[tuple[Gate, ...]] = (
@@ -41,6 +41,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/combine.py", "broad except", "Exception"): "map_error: the user's function judges",
     ("llmstack/errors.py", "length", "llmstack.errors"): "the whole tree in one file, and drawn",
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
+    ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
 }
 
 PACKAGE: Final = sources("llmstack")
@@ -54,14 +55,17 @@ def faults(source: Source) -> list[Fault]:
 def test_the_file_is_in_shape(path: str) -> None:
     """No gate finds anything but the exceptions above."""
     found = faults(read(path))
+    wrong = [str(f) for f in found if (path, f.rule, f.name) not in EXCEPTIONS]
 
-    assert [] == [str(f) for f in found if (path, f.rule, f.name) not in EXCEPTIONS]
+    assert [] == wrong, "\n".join([path, *wrong])
 
 
 @pytest.mark.parametrize("path", sources("tests", "benchmarks", "examples"))
 def test_what_is_around_the_package_is_short_too(path: str) -> None:
-    """No file has more than 300 lines."""
-    assert [] == [str(fault) for fault in sizes.length(read(path))]
+    """No file has more than 400 lines: a test brings its tables along."""
+    wrong = [str(fault) for fault in sizes.length(read(path), 400)]
+
+    assert [] == wrong, path
 
 
 def test_every_exception_is_needed() -> None:
@@ -74,7 +78,8 @@ def test_every_exception_is_needed() -> None:
 def test_importing_the_package_does_not_import_aiohttp() -> None:
     """Nor what only the gateway needs: the front door is light."""
     code = "import sys, llmstack; print(*{'aiohttp', 'click', 'cattrs'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert "" == run.stdout.strip()
 

@@ -38,7 +38,7 @@ class Deadline:
     Deadline(seconds=30)
     """
 
-    seconds: float = field(validator=[validators.gt(0), validators.lt(inf)])
+    seconds: float = field(validator=validators.and_(validators.gt(0), validators.lt(inf)))
 
     role: ClassVar[str] = "deadline"
     above: ClassVar[Mapping[str, str]] = {"queue": "time spent in line is the caller's time too"}
@@ -100,5 +100,5 @@ def _late(call: Call, given: float) -> DeadlineExceeded:
         error = DeadlineExceeded(
             f"the time was over {-given:.3g} s before the call; nothing was sent"
         )
-    error.attempts = tuple(call.attempts)
+    error.attempts = tuple(attempt.seen() for attempt in call.attempts)
     return error

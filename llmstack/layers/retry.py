@@ -30,7 +30,7 @@ __all__ = ["Retry", "RetryService"]
 log: Final = structlog.get_logger("llmstack")
 
 
-def always(_request: object, /) -> bool:
+def _always(_request: object, /) -> bool:
     """Say yes: generation changes nothing but the bill."""
     return True
 
@@ -58,7 +58,7 @@ class Retry:
     base: float = field(default=0.5, validator=validators.gt(0))
     cap: float = field(default=8.0, validator=validators.gt(0))
     patience: float = field(default=60.0, validator=validators.ge(0))
-    idempotent: Callable[[Any], bool] = field(default=always, repr=False)
+    idempotent: Callable[[Any], bool] = field(default=_always, repr=False)
     classify: Callable[[Exception], LLMStackError | None] = field(default=classify, repr=False)
     rng: Random | None = field(default=None, repr=False, eq=False)
 
@@ -132,7 +132,7 @@ class RetryService(Generic[Req, Resp]):
         if fault is None:
             return None, False
         wait = None
-        if is_unsent(fault) or settings.idempotent(request):
+        if _is_unsent(fault) or settings.idempotent(request):
             now, deadline = clock.now(), deadline_of(request)
             wait = settings.wait_after(
                 attempt, fault, chance=self.rng.random(), now=now, deadline=deadline
@@ -148,7 +148,7 @@ class RetryService(Generic[Req, Resp]):
         return wait, isinstance(fault, Refused)
 
 
-def is_unsent(fault: LLMStackError, /) -> bool:
+def _is_unsent(fault: LLMStackError, /) -> bool:
     """Whether *fault* proves that nothing was sent: refused here, or never connected."""
     if isinstance(fault, UpstreamTimeout):
         return fault.phase == "connect"

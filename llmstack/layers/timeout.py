@@ -29,7 +29,7 @@ from llmstack.service import Req, Resp, Service
 
 __all__ = ["Timeout", "TimeoutService"]
 
-_seconds: Final = validators.optional([validators.gt(0), validators.lt(inf)])
+_seconds: Final = validators.optional(validators.and_(validators.gt(0), validators.lt(inf)))
 
 
 @final
@@ -107,7 +107,7 @@ class TimeoutService(Generic[Req, Resp]):
 
     async def __call__(self, request: Req, /) -> Resp:
         """Call the inner service, which has to answer in time."""
-        seconds, phase = self.complete if says_complete(request) else self.streamed
+        seconds, phase = self.complete if _says_complete(request) else self.streamed
         now = clock.now()
         if seconds == inf:
             return self._watched(await self.inner(request), now)
@@ -128,7 +128,7 @@ class TimeoutService(Generic[Req, Resp]):
         return reply
 
 
-def says_complete(request: Any, /) -> bool:  # noqa: ANN401 -- requests are of any type
+def _says_complete(request: Any, /) -> bool:  # noqa: ANN401 -- requests are of any type
     """Whether *request* asks for a reply in one piece; one that does not say may stream."""
     return getattr(request, "stream", None) is False
 

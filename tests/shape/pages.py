@@ -15,7 +15,7 @@ from llmstack import errors
 from tests.shape.source import Source, name_of
 
 
-__all__ = ["HEADINGS", "default_in_words", "facts", "headings", "missing", "sections"]
+__all__ = ["HEADINGS", "layers_in", "missing", "sections"]
 
 HEADINGS: Final = (
     "About",
@@ -41,7 +41,7 @@ def headings(page: str) -> list[tuple[int, str]]:
 def sections(page: str) -> dict[str, str]:
     """The text under each heading."""
     found, lines = headings(page), page.splitlines()
-    ends = [n for n, _ in found[1:]] + [len(lines)]
+    ends = [*(n for n, _ in found), len(lines)][1:]
     return {text: "\n".join(lines[n + 2 : end]) for (n, text), end in zip(found, ends, strict=True)}
 
 
@@ -58,14 +58,21 @@ def default_in_words(default: object) -> set[str]:
     return set() if isinstance(default, attrs.Factory) else {repr(default), type(default).__name__}  # type: ignore[arg-type]
 
 
+def layers_in(source: Source) -> list[str]:
+    """The names of the layers of a module: its classes that declare a role."""
+    classes = [node for node in source.tree.body if isinstance(node, ast.ClassDef)]
+    return [
+        node.name
+        for node in classes
+        if any(isinstance(n, ast.AnnAssign) and name_of(n.target) == "role" for n in node.body)
+    ]
+
+
 def layers(source: Source) -> Iterator[type[Any]]:
-    """The layers of a module: its classes that declare a role."""
+    """The layers of a module themselves."""
     module = import_module(source.module)
-    for node in source.tree.body:
-        if isinstance(node, ast.ClassDef):
-            kind = getattr(module, node.name)
-            if "role" in vars(kind) and attrs.has(kind):
-                yield kind
+    for name in layers_in(source):
+        yield getattr(module, name)
 
 
 def events(source: Source) -> Iterator[str]:
