@@ -77,8 +77,8 @@ wheel: $(VENV)/.develops
 	@build/clean/bin/llmstack --help > /dev/null
 
 %/.made:
-	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "llmstack needs Python 3.11 or newer, and $(PYTHON) is" \
-	"$$($(PYTHON) --version 2>&1 || echo missing); say which: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { echo "llmstack needs Python 3.11 or newer, and $(PYTHON) is" \
+	"$$($(PYTHON) --version 2>/dev/null || echo missing); say which: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "making the environment $*"
 	@$(PYTHON) -m venv $*
 	@$*/bin/python $(PIP) install --upgrade 'pip>=25.1'

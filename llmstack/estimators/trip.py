@@ -107,7 +107,7 @@ class _Share:
         if not bad:
             return False
         total, failures = self.window.read(now)
-        return total >= self.policy.volume and failures >= self.policy.ratio * total
+        return total >= self.policy.volume and failures / total >= self.policy.ratio
 
     def reset(self) -> None:
         self.window.clear()

@@ -66,9 +66,11 @@ class Window:
         tick = int(now // self._width)
         if tick <= self._newest:
             return self._total, self._bad
-        gone = self._gone(tick)
-        total = self._total - sum([self._counts[place] for place in gone])
-        return total, self._bad - sum([self._bads[place] for place in gone])
+        total, bad = self._total, self._bad
+        for gone in self._gone(tick):
+            total -= self._counts[gone % self.buckets]
+            bad -= self._bads[gone % self.buckets]
+        return total, bad
 
     def clear(self) -> None:
         """Forget all outcomes."""
@@ -76,18 +78,16 @@ class Window:
         self._newest = NEVER
 
     def _advance(self, tick: int) -> None:
-        for place in self._gone(tick):
+        for gone in self._gone(tick):
+            place = gone % self.buckets
             self._total -= self._counts[place]
             self._bad -= self._bads[place]
             self._counts[place] = self._bads[place] = 0
         self._newest = tick
 
-    def _gone(self, tick: int) -> list[int]:
-        """Return the places whose outcomes are out of the window once it is *tick*."""
-        passed = min(tick - self._newest, self.buckets)
-        return [
-            place % self.buckets for place in range(self._newest + 1, self._newest + passed + 1)
-        ]
+    def _gone(self, tick: int) -> range:
+        """Return the ticks whose buckets hold what is out of the window once it is *tick*."""
+        return range(self._newest + 1, min(tick, self._newest + self.buckets) + 1)
 
 
 @final

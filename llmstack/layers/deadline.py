@@ -38,7 +38,7 @@ class Deadline:
     Deadline(seconds=30)
     """
 
-    seconds: float = field(validator=validators.and_(validators.gt(0), validators.lt(inf)))
+    seconds: float = field(validator=validators.and_(validators.gt(0.0), validators.lt(inf)))
 
     role: ClassVar[str] = "deadline"
     above: ClassVar[Mapping[str, str]] = {"queue": "time spent in line is the caller's time too"}

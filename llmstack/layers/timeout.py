@@ -29,7 +29,7 @@ from llmstack.service import Req, Resp, Service
 
 __all__ = ["Timeout", "TimeoutService"]
 
-_seconds: Final = validators.optional(validators.and_(validators.gt(0), validators.lt(inf)))
+_seconds: Final = validators.optional(validators.and_(validators.gt(0.0), validators.lt(inf)))
 
 
 @final

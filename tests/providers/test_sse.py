@@ -74,6 +74,10 @@ cuts = st.lists(st.integers(0, 1000), max_size=8)
 @example(b"id: 1\ndata: a\n\ndata: b\n\nid\n\ndata: c\n\n", [3])
 @example(b"event: e\n\ndata: a\n\n", [])
 @example(b": c\n\ndata: a\n\n: d", [])
+@example(b"data: a\n\n: d\n", [])
+@example(b"data: x\rdata: y\r\n\r\n", [])
+@example(b"\rdata: x\n\n", [1])
+@example(BOM, [])
 def test_follows_the_standard_however_the_bytes_are_cut(stream: bytes, at: list[int]) -> None:
     """Data, names and ids as in the reference; the same objects for every cut."""
     parser = SSEParser()
@@ -189,6 +193,7 @@ def limited(stream: bytes, max_line: int, max_event: int) -> tuple[list[SSEEvent
 @example(b"data: x\n\n" * 3, [], 6, 9)
 @example(b"data: x\n\n" * 3, [], 7, 8)
 @example(b"data: abc", [], 8, 8)
+@example(b"data: x\n\ndata: abc\n\n", [], 8, 20)
 def test_limits_hold_however_the_bytes_are_cut(
     stream: bytes, at: list[int], max_line: int, max_event: int
 ) -> None:

@@ -26,7 +26,7 @@ FLOORS: Final = (
     {"endpoint"},
     {"body", "stream"},
     {"messages"},
-    {"keyed", "combine", "order"},
+    {"alarm", "keyed", "combine", "order"},
     {"builder"},
     {"estimators"},
     {"layers"},

@@ -1,0 +1,86 @@
+"""Log: one line for each call, when it is over.
+
+Put it at the edge, above everything else, so that a line tells the whole call with all its
+attempts. What changes state below (a breaker that opens, a retry) logs its own transitions.
+No prompt, no reply and no key is ever in a line.
+
+Events: `call.ended`, at level info, or warning if the call failed or was refused. Keys:
+*request_id*, *model*, *endpoint* that served, *attempts* sent upstream, *how* it ended,
+*error* class, *seconds*, *first* content after so many seconds, tokens and *cost* in USD.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Generic, final
+
+import structlog
+from attrs import define, frozen
+
+from llmstack import clock
+from llmstack.call import Call, Outcome
+from llmstack.service import Req, Resp, Service, observe
+
+
+__all__ = ["Log", "LogService"]
+
+log: Final = structlog.get_logger("llmstack")
+
+
+@final
+@frozen
+class Log:
+    """Write one line a call.
+
+    >>> Log()
+    Log()
+    """
+
+    role: ClassVar[str] = "log"
+
+    def __call__(self, inner: Service[Req, Resp], /) -> LogService[Req, Resp]:
+        """Wrap *inner*."""
+        return LogService(inner)
+
+
+@final
+@define(eq=False)
+class LogService(Generic[Req, Resp]):
+    """The shell: observe, and write when it is over."""
+
+    inner: Service[Req, Resp]
+
+    async def __call__(self, request: Req, /) -> Resp:
+        """Call the inner service; its end writes the line."""
+        started = clock.now()
+        return await observe(self.inner, request, lambda outcome: _write(request, started, outcome))
+
+
+def _write(request: object, started: float, outcome: Outcome) -> None:
+    line: dict[str, Any] = _facts_of(request)
+    line["how"] = outcome.how
+    line["seconds"] = round(outcome.ended - started, 3)
+    if outcome.error is not None:
+        line["error"] = type(outcome.error).__name__
+    if outcome.first is not None:
+        line["first"] = round(outcome.first - started, 3)
+    if outcome.usage is not None:
+        line |= {"input": outcome.usage.input, "output": outcome.usage.output}
+    if outcome.cost is not None:
+        line["cost"] = outcome.cost
+    bad = outcome.how in {"failed", "refused"}
+    (log.warning if bad else log.info)("call.ended", **line)
+
+
+def _facts_of(request: object) -> dict[str, Any]:
+    """Return what names the call; a request of another type has none of it."""
+    call = getattr(request, "call", None)
+    if not isinstance(call, Call):
+        return {}
+    last = next((attempt for attempt in reversed(call.attempts) if not attempt.group), None)
+    return {
+        "request_id": call.id,
+        "model": getattr(request, "model", None),
+        "endpoint": None if last is None else last.endpoint,
+        "attempts": call.sent,
+    }

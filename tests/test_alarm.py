@@ -1,0 +1,309 @@
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final
+from weakref import ref
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmstack import clock
+from llmstack.alarm import Alarm, abort_at
+from llmstack.call import End
+from llmstack.errors import DeadlineExceeded, LLMStackError
+from llmstack.messages import Response
+from llmstack.stream import EventStream
+from llmstack.testing.scripted import ScriptedEvent, ScriptedSource, stream_of
+from llmstack.testing.virtual import VirtualLoop, run_virtual
+
+
+Levels = list[tuple[int, int]]
+Log = list[tuple[int, str, float]]
+Block = Callable[[float, Coroutine[Any, Any, str]], Coroutine[Any, Any, str]]
+
+
+def timers() -> int:
+    """How many timers of the running loop are still to come."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return sum(not timer.cancelled() for timer in loop._scheduled)
+
+
+async def by_alarm(when: float, body: Coroutine[Any, Any, str]) -> str:
+    with Alarm(when):
+        await body
+        return "over"
+    return "woken"
+
+
+async def by_asyncio(when: float, body: Coroutine[Any, Any, str]) -> str:
+    try:
+        async with asyncio.timeout_at(when):
+            await body
+            return "over"
+    except TimeoutError:
+        return "woken"
+
+
+def nested(block: Block, levels: Levels, seconds: int, cancel: int) -> tuple[Log, str, int]:
+    """Sleep in nested blocks, each of which rests a while behind its end; cancel meanwhile."""
+    log: Log = []
+
+    async def level(n: int) -> str:
+        if n == len(levels):
+            return await asyncio.sleep(seconds, "over")
+        when, rest = levels[n]
+        how = await block(when, level(n + 1))
+        log.append((n, how, clock.now()))
+        return await asyncio.sleep(rest, how)
+
+    async def main() -> tuple[str, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        timer = asyncio.get_running_loop().call_at(cancel, task.cancel)
+        try:
+            await level(0)
+        except asyncio.CancelledError:
+            return "cancelled", task.cancelling()
+        finally:
+            timer.cancel()
+        return "over", task.cancelling()
+
+    (how, cancels), _ = run_virtual(main())
+    return log, how, cancels
+
+
+def model(levels: Levels, seconds: int, cancel: int) -> tuple[Log, str, int]:
+    """Tick by tick: a foreign cancel, then the outermost alarm, and only then the sleeper."""
+    log: Log = []
+    depth, due = len(levels), seconds
+    for now in count(1):
+        if now == cancel:
+            return log, "cancelled", 1
+        rung = [n for n in range(depth) if levels[n][0] == now]
+        if rung:
+            depth = rung[0]
+            log.append((depth, "woken", now))
+            due = now + levels[depth][1]
+        while due == now and depth:
+            depth -= 1
+            log.append((depth, "over", now))
+            due = now + levels[depth][1]
+        if due == now:
+            break
+    return log, "over", 0
+
+
+NEVER: Final = 10**6
+
+
+@given(
+    levels=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), max_size=5),
+    seconds=st.integers(1, 6),
+    cancel=st.just(NEVER) | st.integers(1, 9),
+)
+@example(levels=[(3, 1)] * 5, seconds=9, cancel=NEVER)
+@example(levels=[(3, 1)] * 5, seconds=3, cancel=NEVER)
+@example(levels=[(3, 1)] * 5, seconds=9, cancel=3)
+@example(levels=[(3, 1)] * 5, seconds=9, cancel=4)
+@example(levels=[(4, 0), (3, 1), (3, 0)], seconds=9, cancel=NEVER)
+@example(levels=[(4, 0), (3, 1)], seconds=9, cancel=4)
+def test_whose_cancellation_it_was(levels: Levels, seconds: int, cancel: int) -> None:
+    """As in the model and in `asyncio.timeout`: of those in one tick a caller's, then the outermost.
+
+    None is lost, none is left over, and what ends in the tick of its alarm is late.
+    """
+    expected = model(levels, seconds, cancel)
+
+    assert expected == nested(by_asyncio, levels, seconds, cancel)
+    assert expected == nested(by_alarm, levels, seconds, cancel)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_block_that_ends_otherwise_keeps_its_end(*, raises: bool) -> None:
+    """One that swallows the cancellation has its result, one that translates it its error."""
+
+    async def stubborn() -> str:
+        try:
+            return await asyncio.sleep(9, "slept")
+        except asyncio.CancelledError as error:
+            if raises:
+                raise ZeroDivisionError from error
+            return await asyncio.sleep(2, "stubborn")
+
+    async def main() -> tuple[object, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            with Alarm(5):
+                return await stubborn(), task.cancelling()
+        except ZeroDivisionError as error:
+            return type(error), task.cancelling()
+
+    expected = ((ZeroDivisionError, 0), 5.0) if raises else (("stubborn", 1), 7.0)
+    assert expected == run_virtual(main())
+
+
+def test_a_swallowed_alarm_leaves_nothing_behind() -> None:
+    """Behind a block that swallowed the cancellation nobody is about to be cancelled."""
+
+    async def main() -> tuple[bool, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        with Alarm(1) as alarm:
+            await asyncio.gather(asyncio.sleep(9), return_exceptions=True)
+        await asyncio.sleep(9)
+        return alarm.rang, task.cancelling()
+
+    assert ((True, 0), 10.0) == run_virtual(main())
+
+
+@pytest.mark.parametrize(("seconds", "rang"), [(1, False), (9, True)])
+def test_neither_timer_nor_alarm_stays(seconds: int, *, rang: bool) -> None:
+    """Behind the block no timer is left, and the alarm is freed without the collector."""
+
+    async def main() -> None:
+        with Alarm(5) as alarm:
+            assert 1 == timers()
+            await asyncio.sleep(seconds)
+        assert (rang, 0) == (alarm.rang, timers())
+        held = ref(alarm)
+        gc.disable()
+        try:
+            del alarm
+            assert held() is None
+        finally:
+            gc.enable()
+
+    run_virtual(main())
+
+
+def test_an_alarm_needs_a_task() -> None:
+    """In a plain callback there is nobody to be woken."""
+    seen: list[str] = []
+
+    def callback() -> None:
+        with pytest.raises(RuntimeError) as raised, Alarm(5):
+            seen.append("inside")
+        seen.append(str(raised.value))
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(1)
+        assert 0 == timers()
+
+    run_virtual(main())
+
+    assert ["an alarm wakes a task, and here is none"] == seen
+
+
+async def read(stream: EventStream) -> tuple[int, str, float]:
+    """How many events came, how it ended for the reader, and when."""
+    n = 0
+    try:
+        async for _ in stream:
+            n += 1
+    except LLMStackError as error:
+        return n, str(error), clock.now()
+    return n, "read", clock.now()
+
+
+@given(waits=st.lists(st.integers(0, 3), max_size=5), when=st.integers(1, 9))
+@example(waits=[2, 2], when=4)
+@example(waits=[2, 2], when=5)
+@example(waits=[], when=1)
+def test_a_stream_is_aborted_at_its_time(waits: list[int], when: int) -> None:
+    """What came before is read; an event in the tick of the abort comes too late."""
+
+    async def main() -> tuple[int, str, float]:
+        stream = stream_of([part for wait in waits for part in (wait, ScriptedEvent())])
+        abort_at(when, stream, lambda: DeadlineExceeded("over"))
+        got = await read(stream)
+        assert 0 == timers()
+        return got
+
+    ends = [sum(waits[:n]) for n in range(len(waits) + 1)]
+    there = [end for end in ends if end < when]
+    late = len(there) < len(ends)
+    expected = (len(there), "over", when) if late else (len(ends), "read", ends[-1])
+    assert expected == run_virtual(main())[0]
+
+
+def test_a_dropped_stream_is_finalised_at_once() -> None:
+    """The alarm does not keep the stream alive, and its end takes the timer back."""
+
+    async def main() -> None:
+        source = ScriptedSource([ScriptedEvent()])
+        stream = EventStream(source, held=[ScriptedEvent()])
+        abort_at(9, stream, DeadlineExceeded)
+        assert (0, 1) == (source.closed, timers())
+        gc.disable()
+        try:
+            del stream
+            assert (1, 0) == (source.closed, timers())
+        finally:
+            gc.enable()
+
+    run_virtual(main())
+
+
+def test_a_stream_that_is_over_is_left_alone() -> None:
+    """It has ended as it has; no timer stays."""
+
+    async def main() -> None:
+        stream = stream_of([])
+        stream.close()
+        abort_at(5, stream, DeadlineExceeded)
+        assert stream.ended is not None
+        assert ("abandoned", 0) == (stream.ended.how, timers())
+
+    run_virtual(main())
+
+
+class Careless:
+    """A stream that says nothing when it is dropped."""
+
+    def __init__(self) -> None:
+        self.aborted: list[LLMStackError] = []
+
+    def on_end(self, end: End) -> None:
+        """Forget *end*."""
+
+    def abort(self, error: LLMStackError) -> None:
+        self.aborted.append(error)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_any_stream_will_do(*, dropped: bool) -> None:
+    """One of a user's own is aborted too, and may be gone by then."""
+    made: list[LLMStackError] = []
+
+    def error() -> LLMStackError:
+        made.append(DeadlineExceeded())
+        return made[-1]
+
+    async def main() -> list[LLMStackError]:
+        stream = Careless()
+        aborted = stream.aborted
+        abort_at(5, stream, error)
+        if dropped:
+            del stream
+        await asyncio.sleep(9)
+        return aborted
+
+    aborted, _ = run_virtual(main())
+
+    assert (made, 0 if dropped else 1) == (aborted, len(made))
+
+
+@pytest.mark.parametrize("reply", [None, "text", Response(b"{}")], ids=["nothing", "any", "whole"])
+def test_what_is_no_stream_gets_no_timer(reply: object) -> None:
+    """A reply that is there already needs none."""
+
+    async def main() -> int:
+        abort_at(5, reply, DeadlineExceeded)
+        return timers()
+
+    assert (0, 0.0) == run_virtual(main())
