@@ -26,6 +26,13 @@ stream.EventStream = EventStream
 sys.modules["llmstack.stream"] = stream
 
 
+async def slow_to_end():
+    try:
+        await asyncio.sleep(9)
+    finally:
+        await asyncio.sleep(0)
+
+
 def test_ok():
     async def main():
         server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
@@ -34,7 +41,9 @@ def test_ok():
             assert b'' == await reader.read()
             writer.close()
             await writer.wait_closed()
-            asyncio.current_task().get_loop().create_task(asyncio.sleep(9)).cancel()
+            task = asyncio.create_task(slow_to_end())
+            await asyncio.sleep(0)
+            task.cancel()
     asyncio.run(main())
 
 

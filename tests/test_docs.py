@@ -66,7 +66,7 @@ Settings and defaults
 ``seconds``
     How long; required.
 ``grace``
-    How much longer; 2.5 by default.
+    How much longer; 2 by default.
 ``key``
     Whose, ``by_tenant``.
 ``names``
@@ -81,6 +81,7 @@ Behaviour at the edges
 
 Anti-patterns
 -------------
+To wait for ``deadline.passed``.
 """
 MODULE: Final = '''
 """A sample."""
@@ -100,7 +101,7 @@ log = get_logger()
 @frozen
 class Deadline:
     seconds: float
-    grace: float = 2.5
+    grace: float = 2.0
     key: object = by_tenant
     names: list[str] = field(factory=list)
     role: ClassVar[str] = "deadline"
@@ -125,10 +126,10 @@ class Helper:
         ("`DeadlineExceeded`", "it", ["DeadlineExceeded is not named under any heading"]),
         ("``seconds``", "``second``", ["seconds is not named under Set", "default of seconds"]),
         ("required", "wanted", ["default of seconds should be required"]),
-        (" 2.5 ", " 2.55 ", ["default of grace should be 2.5"]),
+        (" 2 ", " 2.5 ", ["default of grace should be 2 or 2.0"]),
         ("by_tenant", "by_model", ["default of key should be by_tenant"]),
         ("``names``", "", ["names is not named under Settings and defaults"]),
-        ("deadline.passed", "deadline.over", ["deadline.passed is not named under Events"]),
+        ("--\n``deadline.passed``", "--\n", ["deadline.passed is not named under Events"]),
     ],
     ids=lambda value: value.strip(" `\n>") if isinstance(value, str) else None,
 )

@@ -86,6 +86,7 @@ class Opening:
     """One time that a circuit is not closed: until when, why, and how its probes do."""
 
     until: float
+    wait: float
     hard: bool
     reason: str
     half: bool = False
@@ -150,10 +151,10 @@ class Circuit:
     def admit(self, now: float, request: object = None, /) -> Permit:
         """Hand out a permit, or raise `CircuitOpen`."""
         if self.opening is not None:
-            permit = self._admit_not_closed(self.opening, now, request)
+            permit = self._admit_while(self.opening, now, request)
         elif now < self.ramped and self._puts_off(now, request):
             self.refused += 1
-            raise CircuitOpen("just closed again, so only a part is let through", soft=True)
+            raise CircuitOpen("closed again just now, and only a part is let through", soft=True)
         else:
             permit = self.permit
         self.in_flight += 1
@@ -161,16 +162,17 @@ class Circuit:
         return permit
 
     def _puts_off(self, now: float, request: object) -> bool:
-        """Draw whether the ramp refuses; only a request of a router can come back and insist."""
+        """Draw whether the ramp refuses; only what a router sends can come back and insist."""
         if insists(request) or getattr(request, "attempt", None) is None:
             return False
         return self.chance() >= max(LEAST, 1 - (self.ramped - now) / self.ramp)
 
-    def _admit_not_closed(self, opening: Opening, now: float, request: object) -> Permit:
+    def _admit_while(self, opening: Opening, now: float, request: object) -> Permit:
+        """Hand out a permit for a probe, or for a request that insists, or refuse."""
         pressing, allowed = insists(request), self.probes.allow(request)
         wakes = opening.hard and not opening.half and now - self.sent >= SILENCE
         due = opening.half or now >= opening.until or (wakes and pressing)
-        if allowed and due and opening.out < self.probes.at_once:
+        if due and allowed and opening.out < self.probes.at_once:
             opening.half = True
             opening.out += 1
             return Permit(self.permit.generation, probe=True)
@@ -178,23 +180,23 @@ class Circuit:
             return self.permit
         self.refused += 1
         raise CircuitOpen(
-            f"{'half-open' if opening.half else 'open'} after {opening.reason}",
+            f"{'half-open' if opening.half else 'open'}: {opening.reason}",
             soft=not opening.hard or (wakes and allowed),
             ready_at=opening.until if opening.until > now else None,
         )
 
     def settle(self, permit: Permit, outcome: Outcome, now: float, /) -> bool:
-        """Take *permit* back and learn from *outcome*; return whether this opened or closed it."""
+        """Take *permit* back, learn from *outcome*; return whether that opened or closed it."""
         self.in_flight -= 1
         return self._learns(permit, outcome, now)
 
     def answered(self, permit: Permit, now: float, /) -> bool:
-        """Learn that the call is being answered; as `settle`, but the permit stays out.
+        """Learn that a probe is being answered; as `settle`, but the permit stays out.
 
-        A streamed reply may take minutes, and nobody should wait for its end to hear that
-        the endpoint is back.
+        A streamed reply may take minutes, and nobody should have to wait for its end to
+        hear that the endpoint is back.
         """
-        return permit.probe and self._learns(permit, Outcome(now), now)
+        return self._learns(permit, Outcome(now), now)
 
     def _learns(self, permit: Permit, outcome: Outcome, now: float) -> bool:
         if permit.generation != self.permit.generation:
@@ -209,41 +211,76 @@ class Circuit:
         if opening is not None:
             return self._weighs(opening, permit, outcome, now)
         if self.detector.add(now, bad=not good):
-            kind = "total" if self._is_total() else "partial"
-            return self.open(now, f"{kind} failure", hard=kind == "total", cause=outcome)
+            hard = _is_total(self.recent)
+            self.open(now, f"{'total' if hard else 'partial'} failure", hard=hard, cause=outcome)
+            return True
         if self.times.level:
             self.times.recover(now)
         return False
 
     def _weighs(self, opening: Opening, permit: Permit, outcome: Outcome, now: float) -> bool:
-        """Learn from the good or bad end of a call that was let through while not closed."""
-        hard = self._is_total()
+        """Learn from a call that was let through while this was not closed."""
+        good, hard = outcome.how == "ok", _is_total(self.recent)
         if not permit.probe:
             opening.hard = opening.hard or hard
             return False
-        if outcome.how == "ok":
-            opening.good += 1
-            return opening.good >= self.probes.successes and self.close(now)
-        opening.bad += 1
-        if opening.bad < self.probes.failures:
-            return False
-        return self.open(now, "a probe failed", hard=hard, cause=outcome)
+        opening.good += good
+        opening.bad += not good
+        if opening.good >= self.probes.successes:
+            self.close(now)
+            return True
+        if opening.bad >= self.probes.failures:
+            self.open(now, "a probe failed", hard=hard, cause=outcome)
+            return True
+        return False
 
-    def _is_total(self) -> bool:
-        total, bad = self.recent.read()
-        return total >= FEW and bad >= TOTAL * total
-
-    def open(
-        self, now: float, reason: str, *, hard: bool = True, cause: Outcome | None = None
-    ) -> bool:
-        """Open for the next open time, or longer if the *cause* names a wait."""
+    def open(self, now: float, reason: str, *, hard: bool, cause: Outcome | None = None) -> Opening:
+        """Open for the next open time, or for the wait that the *cause* names, if longer."""
         named = getattr(cause and cause.error, "retry_after", None) or 0.0
         wait = self.times.open(now, chance=self.chance(), named=named)
-        self.opening = Opening(now + wait, hard, reason)
-        return self._begin()
+        self.opening = Opening(now + wait, wait, hard, reason)
+        self.permit = Permit(self.permit.generation + 1)
+        return self.opening
 
-    def half_open(self, now: float, reason: str) -> bool:
-        """Open if it is closed, and begin a new round of probes at once."""
-        if self.opening is None:
-            self.open(now, reason)
-    ...
+    def half_open(self, now: float, reason: str) -> None:
+        """Begin a new round of probes now; a closed circuit is opened for it."""
+        last = self.opening or self.open(now, reason, hard=True)
+        self.opening = Opening(last.until, last.wait, last.hard, reason, half=True)
+        self.permit = Permit(self.permit.generation + 1)
+
+    def close(self, now: float) -> None:
+        """Close, and ramp up."""
+        self.opening = None
+        self.permit = Permit(self.permit.generation + 1)
+        self.detector.reset()
+        self.recent.clear()
+        self.ramped = self.times.healthy_since = now + self.ramp
+
+    def reset(self, now: float) -> None:
+        """Close, and be as new: no ramp, and nothing remembered but the counts."""
+        self.close(now)
+        self.ramped = now
+        self.times.level = 0
+
+    def statistics(self) -> CircuitStatistics:
+        """Return what is known now."""
+        recent, bad = self.recent.read()
+        opening = self.opening or Opening(inf, inf, hard=False, reason="")
+        return CircuitStatistics(
+            state=self.state,
+            in_flight=self.in_flight,
+            refused=self.refused,
+            opened=self.times.opened,
+            level=self.times.level,
+            recent=recent,
+            bad=bad,
+            probing=opening.out,
+            hard=opening.hard,
+            reason=opening.reason,
+            ready_at=opening.until if opening.until < inf else None,
+        )
+
+
+def _is_total(recent: LastN) -> bool:
+    total, bad = recent.read()
+    return total >= FEW and bad >= TOTAL * total

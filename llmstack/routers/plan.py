@@ -41,10 +41,9 @@ class Candidate:
     terms: Terms
 
     @classmethod
-    def of(cls, endpoint: Endpoint, verdict: str, terms: Terms) -> Self:
-        """Name the endpoint and, where it is fixed, the model."""
-        model = endpoint.models if isinstance(endpoint.models, str) else None
-        return cls(endpoint.name, model, verdict, terms)
+    def of(cls, endpoint: Endpoint, asked: str, verdict: str, terms: Terms) -> Self:
+        """Name the endpoint, and the model that it would be asked for in place of *asked*."""
+        return cls(endpoint.name, endpoint.model_for(asked) or None, verdict, terms)
 
     def __str__(self) -> str:
         """Say it in one line."""

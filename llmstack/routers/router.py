@@ -132,8 +132,9 @@ class RouterService:
     async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
         """Ask the eligible endpoints, best first."""
         refusals: dict[str, NotReady] = {}
-        failure: LLMStackError | None = None
-        asked = 0
+        # Emptied when one is raised, or the frame in its traceback would hold it.
+        failures: list[LLMStackError] = []
+        left = 0
         for endpoint, insisting in self._walk(request, refusals):
             try:
                 return await self._ask(request, endpoint, insists=insisting)
@@ -141,14 +142,18 @@ class RouterService:
                 # Without its traceback, or the refusal would hold this frame, and that it.
                 refusals[endpoint.name] = refusal.with_traceback(None)
             except Refused:
-                raise
-            except LLMStackError as error:
-                asked += 1
-                self._note(error, request, endpoint, refusals)
-                if not self.goes_on(error, asked):
+                if not failures:
                     raise
-                failure = error.with_traceback(None)
-        raise failure or self._nobody(request, refusals)
+                break  # something was sent, so this call was not refused
+            except LLMStackError as error:
+                left = self._note(error, request, endpoint, refusals)
+                if not self.goes_on(error, len(failures) + 1):
+                    raise
+                failures.append(error.with_traceback(None))
+        if not failures:
+            raise self._nobody(request, refusals)
+        failures[-1].untried += self._left(request, refusals) - left
+        raise failures.pop()
 
     async def _ask(self, request: Request, endpoint: Endpoint, *, insists: bool) -> object:
         """Ask one endpoint; the attempt is in the ledger unless it is refused."""
@@ -170,10 +175,19 @@ class RouterService:
         self, request: Request, refusals: dict[str, NotReady]
     ) -> Iterator[tuple[Endpoint, bool]]:
         """Yield whom to ask now, and whether to insist; the caller enters refusals."""
+        enabled = self.endpoints.enabled
         for tier, insisting in self._rounds(request, refusals):
             asks = evolve(request, insists=True) if insisting else request
             for endpoint in self.picker.order(asks, tier, clock.now()):
-                yield endpoint, insisting
+                if self.endpoints.enabled is enabled or self._is_there(endpoint):
+                    yield endpoint, insisting
+                else:  # switched off meanwhile: give back what the picker has booked
+                    now = clock.now()
+                    self.picker.settle(endpoint, now, Outcome(now, "refused"))
+
+    def _is_there(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint takes traffic still."""
+        return any(endpoint.name == there.name for there in self.endpoints.enabled)
 
     def _rounds(
         self, request: Request, refusals: dict[str, NotReady]
@@ -215,15 +229,23 @@ class RouterService:
         request: Request,
         endpoint: Endpoint,
         refusals: dict[str, NotReady],
-    ) -> None:
+    ) -> int:
         """Tell the failure where it happened and how many endpoints are left for a retry."""
-        tried = request.call.tried(self)
-        within = error.untried if tried[endpoint.name].group else 0
-        hard = {name for name, refusal in refusals.items() if not refusal.soft}
-        names = {e.name for e in self._fit(request)} - tried.keys() - hard
-        error.untried = within + len(names)
+        attempt = request.call.tried(self)[endpoint.name]
+        within = error.untried if attempt.group else 0
+        if within:
+            attempt.ready_at = 0.0  # the wait was named by the member that has been asked
+        left = self._left(request, refusals)
+        error.untried = within + left
         error.endpoint = error.endpoint or endpoint.name
         error.attempts = tuple(attempt.seen() for attempt in request.call.attempts)
+        return left
+
+    def _left(self, request: Request, refusals: dict[str, NotReady]) -> int:
+        """Return how many endpoints this call has neither tried nor been sent away by."""
+        tried = request.call.tried(self)
+        hard = {name for name, refusal in refusals.items() if not refusal.soft}
+        return len({e.name for e in self._fit(request)} - tried.keys() - hard)
 
     def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NoEndpoint:
         """Say why each endpoint was not asked, and from when one may be."""
@@ -240,7 +262,7 @@ class RouterService:
             elif not self.endpoints.is_enabled(name):
                 why.append(f"{name}: is disabled")
             else:
-                why.append(f"{name}: {unfit(request, endpoint)}")
+                why.append(f"{name}: {unfit(request, endpoint) or 'came too late'}")
         return NoEndpoint(
             "no endpoint could take the request (" + "; ".join(why) + ")",
             ready_at=min(ready, default=None),
@@ -256,19 +278,20 @@ class RouterService:
         rounds = [tier for tier, _ in self._rounds(request, {})]
         tried = request.call.tried(self)
         listed: list[Candidate] = []
+        picker = deepcopy(self.picker)
         for tier in rounds:
-            picker = deepcopy(self.picker)
             terms = picker.explain(request, tier, now)
             for endpoint in picker.order(request, tier, now):
                 verdict = "asked first" if not listed else f"asked if {len(listed)} refuse"
-                listed.append(Candidate.of(endpoint, verdict, terms[endpoint.name]))
+                listed.append(Candidate.of(endpoint, request.model, verdict, terms[endpoint.name]))
+                picker.settle(endpoint, now, Outcome(now, "refused"))
         there = {candidate.endpoint for candidate in listed}
         for endpoint in self.endpoints:
             if endpoint.name not in there:
                 enabled = self.endpoints.is_enabled(endpoint.name)
                 why = unfit(request, endpoint) if enabled else "is disabled"
                 why = why or ("has been tried" if endpoint.name in tried else "")
-                listed.append(Candidate.of(endpoint, "left out", Terms(reason=why)))
+                listed.append(Candidate.of(endpoint, request.model, "left out", Terms(reason=why)))
         return Plan(tuple(listed))
 
     def statistics(self) -> dict[str, Any]:

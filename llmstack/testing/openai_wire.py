@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
@@ -14,9 +15,20 @@ from typing import Any, Final, final
 from attrs import frozen
 
 
-__all__ = ["Answer", "embedding", "embeddings", "error_body", "models_body", "words_in"]
+__all__ = [
+    "Answer",
+    "complaint",
+    "embedding",
+    "embeddings",
+    "error_body",
+    "models_body",
+    "words_in",
+]
 
 WORDS: Final = ("able", "blue", "calm", "deep", "even", "fair", "glad", "high", "idle", "just")
+
+#: Numbers of a vector, where the request does not say.
+DIMENSIONS: Final = 8
 
 #: The ``type`` of an error by status; others below 500 are the caller's.
 TYPES: Final = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
@@ -35,6 +47,24 @@ def models_body(names: Sequence[str], created: int) -> dict[str, Any]:
         for name in names
     ]
     return {"object": "list", "data": data}
+
+
+def complaint(
+    raw: bytes, needed: Sequence[str], models: Sequence[str]
+) -> tuple[int, str, str | None] | None:
+    """Return status, message and code if the body lacks something *needed* or a known model."""
+    if not needed:
+        return None
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return 400, "the body is not JSON", None
+    missing = [name for name in needed if not isinstance(body, dict) or not body.get(name)]
+    if missing:
+        return 400, f"missing: {', '.join(missing)}", None
+    if models and body["model"] not in models:
+        return 404, "the model does not exist", "model_not_found"
+    return None
 
 
 def words_in(value: object) -> int:
@@ -116,13 +146,13 @@ def embedding(text: object, size: int, seed: int) -> list[float]:
     return [rng.randrange(-(1 << 20), 1 << 20) / (1 << 20) for _ in range(size)]
 
 
-def embeddings(body: Mapping[str, Any], size: int, seed: int) -> dict[str, Any]:
+def embeddings(body: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return the vectors of all inputs, as floats or as base64 of little-endian 32 bits."""
     given = body["input"]
     # One text is a string, or its tokens as numbers.
     one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
     inputs = [given] if one else list(given)
-    size = body.get("dimensions") or size
+    size = body.get("dimensions") or DIMENSIONS
     vectors: list[Any] = [embedding(text, size, seed) for text in inputs]
     if body.get("encoding_format") == "base64":
         vectors = [base64.b64encode(struct.pack(f"<{size}f", *v)).decode() for v in vectors]

@@ -1,13 +1,13 @@
 """A fake provider: a real HTTP server on loopback that speaks the OpenAI format.
 
 It answers chat completions (complete and streamed), embeddings and models, and does on
-demand what providers do on bad days: errors, delays, silence, cut streams, death.
+demand what providers do on bad days: errors, delays, silence, cut streams, death::
 
     async with FakeProvider(tokens=5) as provider:
         client = AsyncOpenAI(base_url=provider.base_url, api_key="any")
         provider.script(Reply(503), Cut(after=2))   # the next two requests
-        provider.fail(429, retry_after=3)           # from then on ...
-        provider.behave()                           # ... until here
+        provider.fail(429, retry_after=3)           # from then on
+        provider.behave()                           # until here
         await provider.die()                        # connections reset, then refused
         await provider.revive()                     # on the same port
 
@@ -20,19 +20,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any, Final, Literal, Self, assert_never, final
+from typing import Any, Final, Self, final
 
 from aiohttp import web
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llmstack import clock
 from llmstack.testing import openai_wire as wire
+from llmstack.testing.behaviour import Behaviour, Cut, Hang, Reply, Seen
 from llmstack.testing.upstream import reset
 
 
 __all__ = ["Behaviour", "Cut", "FakeProvider", "Hang", "Reply", "Seen"]
+
+Seconds = float | Callable[[Random], float]
 
 #: Requests that are remembered.
 REMEMBERED: Final = 10_000
@@ -42,88 +45,41 @@ BODY_MAX: Final = 64 << 20
 
 
 @final
-@frozen
-class Reply:
-    """Answer with this *status* and *body*; or write *raw* to the socket and hang up.
-
-    Without a body it is the error of the format that belongs to the status.
-    """
-
-    status: int = 200
-    body: bytes | str | Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = field(factory=dict)
-    raw: bytes | None = None
-
-
-@final
-@frozen
-class Cut:
-    """Answer as usual, but end after so many events, or half of a complete body.
-
-    *how*: "fin" closes the connection inside the body, "rst" resets it, "end" ends the
-    body in good order. With *terminal* the last events come all the same, before the cut.
-    """
-
-    after: int = 1
-    how: Literal["fin", "rst", "end"] = "fin"
-    terminal: bool = False
-
-
-@final
-@frozen
-class Hang:
-    """Say nothing, or nothing more once *after* events have been sent, until the client leaves."""
-
-    after: int | None = None
-
-
-Behaviour = Reply | Cut | Hang
-
-
-@final
-@define(eq=False)
-class Seen:
-    """One request as it came, and how it *ended*: "open", "served", "cut" or "left"."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    at: float
-    ended: Literal["open", "served", "cut", "left"] = "open"
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 -- whatever the client sent
-        """The body, decoded."""
-        return json.loads(self.body)
-
-
-@final
 @define(eq=False)
 class FakeProvider:
-    """Settings may be changed at any time; they hold for requests that begin later.
+    """Settings may be changed at any time; they hold for what begins later.
 
-    *latency* seconds pass before the first byte, *pace* before each word of a stream;
-    each is a number or a function of the dice. An answer has *tokens* words. Without
-    *models* every name is served; without *api_key* every key, or none, is good.
+    *latency* seconds pass before the first byte, *pace* before each further event of a
+    stream; each is a number or a function of the dice. An answer has *tokens* words.
+    Without *models* every name is served; without *api_key* any key is good, or none.
     """
 
-    latency: float | Callable[[Random], float] = field(default=0.0, kw_only=True)
-    pace: float | Callable[[Random], float] = field(default=0.0, kw_only=True)
+    latency: Seconds = field(default=0.0, kw_only=True)
+    pace: Seconds = field(default=0.0, kw_only=True)
     tokens: int = field(default=8, kw_only=True)
     models: tuple[str, ...] = field(default=(), kw_only=True)
     api_key: str | None = field(default=None, kw_only=True, repr=False)
-    dimensions: int = field(default=8, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
     port: int = field(default=0, init=False)
     requests: deque[Seen] = field(factory=lambda: deque(maxlen=REMEMBERED), init=False, repr=False)
-    served: int = field(default=0, init=False)
     _rng: Random = field(init=False, repr=False)
+    _answers: int = field(default=0, init=False, repr=False)
     _script: deque[Behaviour] = field(factory=deque, init=False)
     _always: Behaviour | None = field(default=None, init=False)
-    _runner: web.AppRunner | None = field(default=None, init=False, repr=False)
+    _runner: web.AppRunner = field(init=False, repr=False)
     _site: web.TCPSite | None = field(default=None, init=False, repr=False)
+
+    @_rng.default
+    def _dice(self) -> Random:
+        return Random(self.seed)
+
+    @_runner.default
+    def _application(self) -> web.AppRunner:
+        application = web.Application(client_max_size=BODY_MAX)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        # A handler ends when its client leaves, so that `Seen.ended` can tell.
+        return web.AppRunner(application, handler_cancellation=True, access_log=None)
 
     @property
     def base_url(self) -> str:
@@ -140,7 +96,7 @@ class FakeProvider:
         self._script.extend(behaviours)
 
     def always(self, behaviour: Behaviour) -> None:
-        """Do this for each request that the script leaves over, until `behave`."""
+        """Do this for every request that the script leaves over, until `behave`."""
         self._always = behaviour
 
     def fail(
@@ -148,10 +104,167 @@ class FakeProvider:
     ) -> None:
         """Answer every request with the error of *status*, until `behave`."""
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        body = wire.error_body(status, "failing as told", code)
-        self.always(Reply(status, body, headers))
+        self.always(Reply(status, wire.error_body(status, "failing as told", code), headers))
 
     def behave(self) -> None:
-        """Forget the script and what `always` and `fail` have said."""
+        """Forget the script, and what `always` and `fail` have said."""
         self._script.clear()
         self._always = None
+
+    async def __aenter__(self) -> Self:
+        """Listen on a free port."""
+        await self._runner.setup()
+        await self.revive()
+        return self
+
+    async def __aexit__(self, _kind: object, _error: object, _trace: object) -> None:
+        """Stop listening and reset what is open."""
+        await self.die()
+        await self._runner.cleanup()
+
+    async def die(self) -> None:
+        """Stop listening and reset all connections; new ones are refused."""
+        if self._site is None:
+            return
+        await self._site.stop()
+        self._site = None
+        for seen in self.requests:
+            seen.ended = "cut" if seen.ended == "open" else seen.ended
+        server = self._runner.server
+        for connection in server.connections if server is not None else ():
+            if connection.transport is not None:
+                reset(connection.transport)
+
+    async def revive(self) -> None:
+        """Listen again, on the same port."""
+        if self._site is not None:
+            return
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        body = await request.read()
+        seen = Seen(request.method, request.path, headers, body, clock.now())
+        self.requests.append(seen)
+        behaviour = self._script.popleft() if self._script else self._always
+        try:
+            await self._wait(self.latency)
+            return await self._answer(request, seen, behaviour)
+        except (asyncio.CancelledError, ConnectionError):
+            seen.ended = "left" if seen.ended == "open" else seen.ended
+            raise
+        finally:
+            seen.ended = "served" if seen.ended == "open" else seen.ended
+
+    async def _wait(self, seconds: Seconds) -> None:
+        await asyncio.sleep(seconds(self._rng) if callable(seconds) else seconds)
+
+    async def _answer(
+        self, request: web.Request, seen: Seen, behaviour: Behaviour | None
+    ) -> web.StreamResponse:
+        if isinstance(behaviour, Reply):
+            return _replied(request, seen, behaviour)
+        if isinstance(behaviour, Hang) and behaviour.after is None:
+            await asyncio.Event().wait()
+        refusal = self._refusal(seen)
+        if refusal is not None:
+            return refusal
+        if seen.path == "/v1/models":
+            return web.json_response(wire.models_body(self.models or ("fake",), 0))
+        body = seen.json
+        if seen.path == "/v1/embeddings":
+            return await _sent(request, seen, wire.embeddings(body, self.seed), behaviour)
+        self._answers += 1
+        answer = wire.Answer.to(body, self.tokens, self._rng, n=self._answers, at=clock.wall())
+        if body.get("stream"):
+            return await self._streamed(request, seen, answer, behaviour)
+        return await _sent(request, seen, answer.complete(), behaviour)
+
+    def _refusal(self, seen: Seen) -> web.Response | None:
+        """Say what is wrong with the request, if anything."""
+        key = seen.headers.get("authorization")
+        if self.api_key is not None and key != f"Bearer {self.api_key}":
+            return _error(401, "the API key is not known", "invalid_api_key")
+        needed = ROUTES.get((seen.method, seen.path))
+        if needed is None:
+            return _error(404, f"unknown URL: {seen.method} {seen.path}", "unknown_url")
+        wrong = wire.complaint(seen.body, needed, self.models)
+        return _error(*wrong) if wrong else None
+
+    async def _streamed(
+        self, request: web.Request, seen: Seen, answer: wire.Answer, behaviour: Behaviour | None
+    ) -> web.StreamResponse:
+        options = seen.json.get("stream_options") or {}
+        chunks = answer.chunks(usage=bool(options.get("include_usage")))
+        events = [*map(json.dumps, chunks), "[DONE]"]
+        if isinstance(behaviour, Cut):
+            last = events[1 + len(answer.words) :] if behaviour.terminal else []
+            events = events[: behaviour.after] + last
+        if isinstance(behaviour, Hang):
+            events = events[: behaviour.after]
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for n, event in enumerate(events):
+            if n:
+                await self._wait(self.pace)
+            await response.write(f"data: {event}\n\n".encode())
+        if isinstance(behaviour, Hang):
+            await asyncio.Event().wait()
+        if isinstance(behaviour, Cut):
+            _cut(request, seen, behaviour)
+        return response
+
+
+#: What a request must have in its body.
+ROUTES: Final[Mapping[tuple[str, str], Sequence[str]]] = {
+    ("GET", "/v1/models"): (),
+    ("POST", "/v1/embeddings"): ("model", "input"),
+    ("POST", "/v1/chat/completions"): ("model", "messages"),
+}
+
+
+def _error(status: int, message: str, code: str | None = None) -> web.Response:
+    return web.json_response(wire.error_body(status, message, code), status=status)
+
+
+def _replied(request: web.Request, seen: Seen, reply: Reply) -> web.Response:
+    if reply.raw is not None and request.transport is not None:
+        seen.ended = "cut"
+        request.transport.write(reply.raw)
+        request.transport.close()
+    body = reply.body
+    if body is None:
+        body = wire.error_body(reply.status, f"status {reply.status} as told")
+    if isinstance(body, Mapping):
+        body = json.dumps(body)
+    data = body.encode() if isinstance(body, str) else body
+    headers = {"Content-Type": "application/json", **reply.headers}
+    return web.Response(status=reply.status, body=data, headers=headers)
+
+
+async def _sent(
+    request: web.Request, seen: Seen, body: Mapping[str, Any], behaviour: Behaviour | None
+) -> web.StreamResponse:
+    """Send *body* at once; a cut comes in its middle."""
+    data = json.dumps(body).encode()
+    if not isinstance(behaviour, Cut):
+        return web.json_response(body=data)
+    half = data[: len(data) // 2]
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response.content_length = len(half if behaviour.how == "end" else data)
+    await response.prepare(request)
+    await response.write(half)
+    _cut(request, seen, behaviour)
+    return response
+
+
+def _cut(request: web.Request, seen: Seen, cut: Cut) -> None:
+    seen.ended = "cut"
+    if request.transport is None or cut.how == "end":
+        return
+    if cut.how == "rst":
+        reset(request.transport)
+    else:
+        request.transport.close()

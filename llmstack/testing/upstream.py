@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Self, final
+from typing import Any, Final, Self, cast, final
 
 from attrs import define, field, frozen
 
@@ -179,8 +179,7 @@ class ScriptedUpstream:
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script = self.scripts[min(self.connections, len(self.scripts) - 1)]
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._playing.add(task)
         writer.transport.set_write_buffer_limits(0)
         peer = Peer(reader, writer, self.requests)

@@ -1,0 +1,1 @@
+"""Where llmstack meets other software: aiohttp servers and clients, Prometheus."""
