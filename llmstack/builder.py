@@ -12,7 +12,7 @@ import attrs
 from attrs import define, field, frozen
 
 from llmstack.errors import ConfigError
-from llmstack.order import Bound, bound_of, check_order, reasons, role_of
+from llmstack.order import Bound, absent, bound_of, check_order, parts_of, reasons, role_of
 from llmstack.service import Layer, Req, Resp, Service
 
 
@@ -34,7 +34,9 @@ class ServiceBuilder:
     seed: int | None = field(default=None, kw_only=True)
 
     def layer(self, layer: Layer) -> ServiceBuilder:
-        """Add *layer* below all that are there."""
+        """Add *layer* below all that are there; one that is absent is not in the stack."""
+        if layer is absent:
+            return self
         return attrs.evolve(self, layers=(*self.layers, layer))
 
     def replace(self, role: str, layer: Layer) -> ServiceBuilder:
@@ -49,19 +51,28 @@ class ServiceBuilder:
     def service(self, leaf: Service[Req, Resp]) -> Stack[Req, Resp]:
         """Check the order and build the stack on *leaf*; `ConfigError` if the order is wrong."""
         check_order(self.layers)
-        layers = tuple(self._seeded(n, layer) for n, layer in enumerate(self.layers))
+        seed = self.seed
+        layers = self.layers
+        if seed is not None:
+            layers = tuple(_seeded(f"{seed}/{n}", layer) for n, layer in enumerate(layers))
         services: list[Service[Any, Any]] = [leaf]
         for layer in reversed(layers):
             services.insert(0, layer(services[0]))
         return Stack(layers, tuple(services))
 
-    def _seeded(self, place: int, layer: Layer) -> Layer:
-        if self.seed is None or getattr(layer, "rng", self) is not None:
-            return layer
-        # attrs has checked that the field is there; a string seeds alike in every process.
-        rng = Random(f"{self.seed}/{place}/{role_of(layer)}")
-        seeded: Layer = attrs.evolve(layer, rng=rng)  # type: ignore[misc]
-        return seeded
+
+def _seeded(seed: str, layer: Any) -> Any:  # noqa: ANN401 -- a layer is any callable
+    """Return *layer* with dice of its own, unless it has some; so with each of its branches."""
+    if not attrs.has(type(layer)):
+        return layer
+    changes: dict[str, object] = {
+        branch: _seeded(f"{seed}/{branch}", getattr(layer, branch))
+        for branch in getattr(layer, "branches", ())
+    }
+    if getattr(layer, "rng", layer) is None:
+        # A string seeds alike in every process, whatever the hash seed.
+        changes["rng"] = Random(f"{seed}/{role_of(layer)}")
+    return attrs.evolve(layer, **changes) if changes else layer
 
 
 @final
@@ -144,11 +155,12 @@ class Stack(Generic[Req, Resp]):
         if running is not None:
             await running.aclose()
 
-    def _parts(self) -> Iterator[object]:
-        yield from reversed(self.services)
+    def _parts(self) -> list[object]:
+        """Return what may need a start, each once: one client may stand behind many endpoints."""
+        parts: list[object] = list(reversed(self.services))
         for layer in self.layers:
-            for endpoint in getattr(layer, "endpoints", ()):
-                yield endpoint.service
+            parts += [e.service for part in parts_of(layer) for e in getattr(part, "endpoints", ())]
+        return list({id(part): part for part in parts}.values())
 
 
 def _groups(layer: object) -> Iterator[str]:

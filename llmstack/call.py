@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable
 from math import inf
 from typing import Literal, Self, final
@@ -69,10 +68,13 @@ class Outcome:
     def judged(self, classify: Callable[[Exception], LLMStackError | None]) -> Outcome:
         """Return the outcome as *classify* sees the error, for errors that are not ours."""
         error = self.error
-        if not isinstance(error, Exception) or isinstance(error, (LLMStackError, CancelledError)):
+        if not isinstance(error, Exception) or isinstance(error, LLMStackError):
             return self
         fault = classify(error)
-        return self if fault is None else evolve(self, blames=fault.blames)
+        if fault is None:
+            return self
+        judged = Outcome.of(fault, self.ended)
+        return evolve(self, how=judged.how, blames=judged.blames)
 
 
 End = Callable[[Outcome], None]

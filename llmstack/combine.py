@@ -6,15 +6,18 @@ They hold nothing, so there is nothing to give back, and they work on any reques
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, final
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 from attrs import define, field, frozen
 
 from llmstack.errors import Blocked
+from llmstack.order import absent
 from llmstack.service import Layer, Req, Resp, Service
 
 
 __all__ = [
+    "Either",
+    "EitherService",
     "FunctionLayer",
     "either",
     "filter",
@@ -125,26 +128,49 @@ def filter(  # noqa: A001 -- the field's own word for it
 
 
 def optional(layer: Layer | None) -> Layer:
-    """Return *layer*, or for None a layer that is not there."""
-    return _identity if layer is None else layer
+    """Return *layer*, or for None a layer that is not there: a builder leaves it out."""
+    return absent if layer is None else layer
 
 
-def _identity(inner: Service[Req, Resp], /) -> Service[Req, Resp]:
-    return inner
+@final
+@frozen
+class Either(Generic[Req]):
+    """Two layers, of which each request passes through one; see `either`."""
+
+    chooses: Callable[[Req], bool] = field(repr=_named)
+    then: Layer
+    otherwise: Layer
+
+    role: ClassVar[str] = "either"
+    branches: ClassVar[tuple[str, ...]] = ("then", "otherwise")
+
+    def __call__(self, inner: Service[Any, Any], /) -> Service[Any, Any]:
+        """Put both on *inner*; each keeps state of its own."""
+        return EitherService(self.chooses, self.then(inner), self.otherwise(inner))
 
 
-def either(chooses: Callable[[Req], bool], then: Layer, otherwise: Layer) -> Layer:
+@final
+@define(eq=False)
+class EitherService(Generic[Req, Resp]):
+    """Asks which way, and goes it."""
+
+    chooses: Callable[[Req], bool]
+    then: Service[Req, Resp]
+    otherwise: Service[Req, Resp]
+
+    async def __call__(self, request: Req, /) -> Resp:
+        """Send *request* through one of the two."""
+        return await (self.then if self.chooses(request) else self.otherwise)(request)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return the state of each way that keeps one."""
+        ways = {"then": self.then, "otherwise": self.otherwise}
+        return {way: s.statistics() for way, s in ways.items() if hasattr(s, "statistics")}
+
+
+def either(chooses: Callable[[Req], bool], then: Layer, otherwise: Layer) -> Either[Req]:
     """Send a request through *then* if *chooses* says yes, else through *otherwise*.
 
-    Both stand on the same inner service, and each keeps state of its own.
+    Both stand on the same inner service.
     """
-
-    def layer(inner: Service[Any, Any], /) -> Service[Any, Any]:
-        yes, no = then(inner), otherwise(inner)
-
-        async def service(request: Any, /) -> Any:  # noqa: ANN401 -- as it came
-            return await (yes if chooses(request) else no)(request)
-
-        return service
-
-    return layer
+    return Either(chooses, then, otherwise)

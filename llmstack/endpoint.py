@@ -60,6 +60,10 @@ class Capabilities:
     json_mode: bool = True
 
 
+def _tags(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset(tags)
+
+
 def _models(value: str | Mapping[str, str] | None) -> str | dict[str, str] | None:
     return value if value is None or isinstance(value, str) else dict(value)
 
@@ -82,7 +86,7 @@ class Endpoint:
     models: str | dict[str, str] | None = field(default=None, converter=_models, kw_only=True)
     price: Price | None = field(default=None, kw_only=True)
     capabilities: Capabilities | None = field(default=None, kw_only=True)
-    tags: frozenset[str] = field(default=frozenset(), converter=frozenset, kw_only=True)
+    tags: frozenset[str] = field(default=frozenset(), converter=_tags, kw_only=True)
 
     def model_for(self, asked: str) -> str | None:
         """Return the provider's name for the model *asked* for; None if it is not served."""

@@ -163,7 +163,8 @@ class LLMStackError(Exception):
     def message(self) -> str:
         """What went wrong, in words; without one, the sentence of the class."""
         said = self.args[0] if self.args else ""
-        return said or (type(self).__doc__ or type(self).__name__).partition("\n")[0].rstrip(".")
+        sentence = (type(self).__doc__ or type(self).__name__).partition("\n")[0].rstrip(".")
+        return said or sentence[0].lower() + sentence[1:]
 
     def __str__(self) -> str:
         """Say what went wrong, where, and with which status."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, ItemsView
 from typing import Final, Generic, Protocol, TypeVar, final
 
-from attrs import define, field
+from attrs import define, field, setters, validators
 
 
 __all__ = ["Keyed", "Machine"]
@@ -29,7 +29,7 @@ M = TypeVar("M", bound=Machine)
 
 
 @final
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class Keyed(Generic[M]):
     """Makes a machine for each key; above *cap* it drops idle ones, oldest first.
 
@@ -38,7 +38,7 @@ class Keyed(Generic[M]):
     """
 
     make: Callable[[], M]
-    cap: int = CAP
+    cap: int = field(default=CAP, validator=validators.ge(1))
     machines: dict[Hashable, M] = field(factory=dict, init=False)
 
     def __call__(self, key: Hashable, /) -> M:

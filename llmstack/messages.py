@@ -110,6 +110,7 @@ Reply = Response | EventStream
 async def dispatch(request: Request, /) -> Reply:
     """Call the chosen endpoint; its price goes with the reply, so that the end knows the cost.
 
+    Of a group and an endpoint in it the latter's price stands: it is nearer to the provider.
     Any callable may be an endpoint's service; what is not a `Reply` passes as it is.
     """
     endpoint = request.endpoint
@@ -117,7 +118,9 @@ async def dispatch(request: Request, /) -> Reply:
         raise ConfigError("dispatch needs a router above it: no endpoint was chosen")
     if request.attempt is not None:
         request.attempt.sends += 1
-    reply: Reply = await endpoint.service(request)
-    if endpoint.price is not None and isinstance(reply, (Response, EventStream)):
+    reply: Any = await endpoint.service(request)
+    if isinstance(reply, (Response, EventStream)) and reply.price is None:
         reply.price = endpoint.price
-    return reply
+    if isinstance(reply, Response):
+        reply.ended = None  # a leaf may give the same reply to many calls
+    return reply  # type: ignore[no-any-return]

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from math import inf
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from attrs import frozen
 
 from llmstack.errors import ConfigError
-from llmstack.service import Layer
+from llmstack.service import Layer, Req, Resp, Service
 
 
-__all__ = ["Bound", "Bounded", "StackWarning", "bound_of", "check_order", "reasons", "role_of"]
+__all__ = [
+    "Bound",
+    "Bounded",
+    "StackWarning",
+    "absent",
+    "bound_of",
+    "check_order",
+    "parts_of",
+    "reasons",
+    "role_of",
+]
 
 _NO_REASONS: Final[Mapping[str, str]] = {}
 
@@ -50,6 +60,18 @@ class Bounded(Protocol):
         ...
 
 
+def absent(inner: Service[Req, Resp], /) -> Service[Req, Resp]:
+    """Be a layer that is not there: a builder leaves it out."""
+    return inner
+
+
+def parts_of(layer: object) -> Iterator[Any]:
+    """Yield *layer* and, where it is a choice of several, those as well."""
+    yield layer
+    for branch in getattr(layer, "branches", ()):
+        yield from parts_of(getattr(layer, branch))
+
+
 def role_of(layer: object) -> str:
     """Return the role that *layer* declares; for a plain function, its name."""
     named = getattr(layer, "__name__", type(layer).__name__)
@@ -60,8 +82,10 @@ def bound_of(layers: Sequence[object]) -> Bound:
     """Return the bound of the whole stack, built up from the floor."""
     bound = Bound()
     for layer in reversed(layers):
-        if isinstance(layer, Bounded):
-            bound = layer.bound(bound)
+        bounds = [part.bound(bound) for part in parts_of(layer) if isinstance(part, Bounded)]
+        if bounds:
+            calls = max(each.calls for each in bounds)
+            bound = Bound(calls, max(each.seconds for each in bounds))
     return bound
 
 
@@ -72,7 +96,7 @@ def _sayings(layer: object, side: str) -> Mapping[str, str]:
 
 def reasons(layers: Sequence[Layer], layer: Layer) -> Iterator[str]:
     """Yield why *layer* stands where it does, for the roles that are in the stack."""
-    there = {role_of(other) for other in layers if other is not layer}
+    there = {role_of(part) for other in layers if other is not layer for part in parts_of(other)}
     for side in ("above", "below"):
         for role, reason in _sayings(layer, side).items():
             if role in there:
@@ -82,15 +106,20 @@ def reasons(layers: Sequence[Layer], layer: Layer) -> Iterator[str]:
 def check_order(layers: Sequence[Layer]) -> None:
     """Raise `ConfigError` that lists every wrong pair with its reason; warn of doubtful ones."""
     wrong = []
-    for outer, inner in combinations(layers, 2):
+    for outer, inner in _pairs(layers):
         one, other = role_of(outer), role_of(inner)
-        if reason := _sayings(outer, "below").get(other):
-            wrong.append(f"{one} must be below {other}: {reason}")
-        if reason := _sayings(inner, "above").get(one):
-            wrong.append(f"{other} must be above {one}: {reason}")
+        if other in _sayings(outer, "below"):
+            wrong.append(f"{one} must be below {other}: {_sayings(outer, 'below')[other]}")
+        if one in _sayings(inner, "above"):
+            wrong.append(f"{other} must be above {one}: {_sayings(inner, 'above')[one]}")
         _warn(outer, inner)
     if wrong:
         raise ConfigError("wrong order of layers: " + "; ".join(dict.fromkeys(wrong)))
+
+
+def _pairs(layers: Sequence[Layer]) -> Iterator[tuple[Any, Any]]:
+    for outer, inner in combinations(layers, 2):
+        yield from product(parts_of(outer), parts_of(inner))
 
 
 def _warn(outer: Any, inner: Any) -> None:  # noqa: ANN401 -- a layer is any callable

@@ -17,7 +17,7 @@ from attrs import define, field
 
 from llmstack.call import End, Outcome, Usage
 from llmstack.endpoint import Price
-from llmstack.errors import LLMStackError, StreamBroken
+from llmstack.errors import LLMStackError, StreamBroken, StreamIncomplete
 
 
 __all__ = ["Event", "EventStream", "Source"]
@@ -131,7 +131,7 @@ class EventStream:
         for observer in self._observers:
             observer(event)
         if not self._held and self.source.complete:
-            self._complete()
+            self._over()
         return event
 
     async def __aenter__(self) -> Self:
@@ -153,29 +153,35 @@ class EventStream:
             self.close()
 
     async def _read(self) -> Iterable[Event]:
-        """Wait for more events; to be stopped meanwhile arrives as a cancellation of ours."""
+        """Return more events, or raise what there is to say at the end."""
         task = asyncio.current_task()
         if self._reader is not None or task is None:
             raise RuntimeError("a stream has one reader, and it is a task")
-        if self.ended is not None:
+        events: Sequence[Event] = ()
+        if self.ended is None:
+            self._reader = task
+            self.waiting_since = self._loop.time()
+            try:
+                events = await self._more(task, task.cancelling())
+            finally:
+                self._reader = self.waiting_since = None
+        if not events and not self._stopped():
+            self._over()
+        if self._stopped():
             raise self._last_word()
-        self._reader, asked = task, task.cancelling()
-        self.waiting_since = self._loop.time()
+        return events
+
+    async def _more(self, task: asyncio.Task[object], asked: int) -> Sequence[Event]:
+        """Ask the source; to be stopped meanwhile arrives as a cancellation of our own."""
         try:
-            events: Sequence[Event] | None = await self.source.read()
+            events = await self.source.read()
         except BaseException as error:
-            if not self._stopped() or task.uncancel() > asked:
-                self._end(Outcome.of(error, self._loop.time(), self.first))
-                raise
-            events = None
-        finally:
-            self._reader = self.waiting_since = None
-        if events is None:
-            # Raised out here, so that the error keeps the cause it came with.
-            raise self._last_word()
-        if not events:
-            self._complete()
-            raise StopAsyncIteration
+            if self._stopped() and task.uncancel() <= asked:
+                return ()
+            self._end(Outcome.of(error, self._loop.time(), self.first))
+            raise
+        if self._stopped():
+            task.uncancel()  # the source took our cancellation for its own
         return events
 
     def _stop(self, outcome: Outcome) -> None:
@@ -197,8 +203,13 @@ class EventStream:
             return error.with_traceback(None)
         return StreamBroken(f"the stream was {self.ended.how} before its end")
 
-    def _complete(self) -> None:
-        self._end(Outcome(self._loop.time(), "ok", first=self.first))
+    def _over(self) -> None:
+        """End with the last event: well only if the source has seen the terminal."""
+        now = self._loop.time()
+        if self.source.complete:
+            self._end(Outcome(now, "ok", first=self.first))
+        else:
+            self._end(Outcome.of(StreamIncomplete(), now, self.first))
 
     def _end(self, outcome: Outcome) -> None:
         """Settle, once: note usage and cost, close the source, tell everybody."""

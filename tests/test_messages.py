@@ -219,7 +219,8 @@ def test_dispatch_counts_what_is_sent() -> None:
                 await dispatch(request)
         bare = Request(endpoint=Endpoint("eu", echo))
 
-        assert 3 == request.call.sent or request.attempt is not None and request.attempt.sends == 3
+        assert request.attempt is not None
+        assert 3 == request.attempt.sends
         assert bare is await dispatch(bare)  # type: ignore[comparison-overlap]
 
     asyncio.run(main())
@@ -228,31 +229,69 @@ def test_dispatch_counts_what_is_sent() -> None:
 def test_dispatch_without_an_endpoint_says_what_is_missing() -> None:
     """It is a mistake in the stack, not a failure of anybody."""
     with pytest.raises(ConfigError, match="router"):
-        asyncio.run(dispatch(Request()))  # type: ignore[arg-type]
+        asyncio.run(dispatch(Request()))
 
 
-@pytest.mark.parametrize("own", [None, Price(1, 1)])
-@pytest.mark.parametrize("price", [None, Price(2, 0), Price(0, 0)], ids=["none", "two", "free"])
-@pytest.mark.parametrize("streamed", [False, True])
-def test_the_price_of_the_endpoint_goes_with_the_reply(
-    own: Price | None, price: Price | None, *, streamed: bool
-) -> None:
-    """So the end knows the cost; an endpoint without one leaves the reply's own."""
-    ends: list[Outcome] = []
+def replying(*, streamed: bool, price: Price | None = None) -> Service[Request, Reply]:
+    """A leaf whose replies have used a million tokens, so that they cost what one costs."""
 
     async def service(_request: Request) -> Reply:
         usage = Usage(input=1_000_000)
         if streamed:
             source = ScriptedSource([], usage)
-            return EventStream(source, price=own, held=[ScriptedEvent()])
-        return Response(usage=usage, price=own)
+            return EventStream(source, price=price, held=[ScriptedEvent()])
+        return Response(usage=usage, price=price)
+
+    return service
+
+
+async def read(reply: Reply) -> None:
+    if isinstance(reply, EventStream):
+        assert 1 == len([event async for event in reply])
+
+
+@pytest.mark.parametrize("price", [None, Price(2, 0), Price(0, 0)], ids=["none", "two", "free"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_price_of_the_endpoint_goes_with_the_reply(
+    price: Price | None, *, streamed: bool
+) -> None:
+    """So the end knows the cost; without one the cost is unknown, which is not zero."""
+    ends: list[Outcome] = []
 
     async def main() -> None:
-        reply = await observe(dispatch, at(service, price), ends.append)
-        if isinstance(reply, EventStream):
-            assert 1 == len([event async for event in reply])
+        await read(await observe(dispatch, at(replying(streamed=streamed), price), ends.append))
 
     asyncio.run(main())
 
-    known = price or own
-    assert [known and known.input] == [outcome.cost for outcome in ends]
+    assert [price and price.input] == [outcome.cost for outcome in ends]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_endpoint_without_a_price_leaves_the_one_that_came(*, streamed: bool) -> None:
+    """A leaf may know what it charges."""
+    ends: list[Outcome] = []
+
+    async def main() -> None:
+        leaf = replying(streamed=streamed, price=Price(3, 0))
+        await read(await observe(dispatch, at(leaf), ends.append))
+
+    asyncio.run(main())
+
+    assert [3.0] == [outcome.cost for outcome in ends]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_in_a_group_the_price_of_the_endpoint_that_was_asked_stands(*, streamed: bool) -> None:
+    """For the endpoint and for the group, streamed or not: it is one and the same reply."""
+    ends: list[Outcome] = []
+
+    async def group(request: Request) -> Reply:
+        inner = Endpoint("inner", replying(streamed=streamed), price=Price(1, 0))
+        return await observe(dispatch, request.to(inner, Attempt("inner", 0.0)), ends.append)
+
+    async def main() -> None:
+        await read(await observe(dispatch, at(group, Price(2, 0)), ends.append))
+
+    asyncio.run(main())
+
+    assert [1.0, 1.0] == [outcome.cost for outcome in ends]

@@ -49,8 +49,7 @@ BODY_MAX: Final = 64 << 20
 class FakeProvider:
     """Settings may be changed at any time; they hold for what begins later.
 
-    *latency* seconds pass before the first byte, *pace* before each further event of a
-    stream; each is a number or a function of the dice. An answer has *tokens* words.
+    *latency* seconds pass before the first byte, *pace* before each word of a stream; each is a number or a function of the dice. An answer has *tokens* words.
     Without *models* every name is served; without *api_key* any key is good, or none.
     """
 
@@ -207,7 +206,7 @@ class FakeProvider:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for n, event in enumerate(events):
-            if n:
+            if 0 < n <= len(answer.words):
                 await self._wait(self.pace)
             await response.write(f"data: {event}\n\n".encode())
         if isinstance(behaviour, Hang):

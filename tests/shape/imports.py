@@ -26,7 +26,7 @@ FLOORS: Final = (
     {"endpoint"},
     {"body", "stream"},
     {"messages"},
-    {"alarm", "keyed", "combine", "order"},
+    {"alarm", "keyed", "combine", "order", "recorder"},
     {"builder"},
     {"estimators"},
     {"layers"},

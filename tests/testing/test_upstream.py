@@ -152,7 +152,7 @@ def test_the_client_must_leave_in_time(within: float) -> None:
     if within > 2:
         run_virtual(main())
     else:
-        with pytest.raises(Unexpected, match="the peer is still there after 1.9 s"):
+        with pytest.raises(Unexpected, match=r"the peer is still there after 1\.9 s"):
             run_virtual(main())
 
 

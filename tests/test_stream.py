@@ -1,0 +1,616 @@
+"""The streamed reply: how it is read, and the one end that it has."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmstack.call import How, Outcome, Usage
+from llmstack.endpoint import Price
+from llmstack.errors import Blame, LLMStackError, ServerError, StreamBroken, StreamIncomplete
+from llmstack.stream import Event, EventStream
+from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource, stream_of
+from llmstack.testing.virtual import VirtualLoop, run_virtual
+
+
+A, B, C = ScriptedEvent(b"a"), ScriptedEvent(b"b"), ScriptedEvent(b"c")
+ONE = Usage(input=1_000_000)
+
+
+def played(*lines: Line, terminal: bool = True) -> ScriptedSource:
+    return ScriptedSource(lines, ONE, terminal=terminal)
+
+
+async def drain(stream: EventStream, got: list[Event] | None = None) -> list[Event]:
+    """Read to the end; *got* keeps what came before an error."""
+    events = [] if got is None else got
+    async for event in stream:
+        events.append(event)  # noqa: PERF401 -- what came before an error is wanted
+    return events
+
+
+def facts(outcome: Outcome | None) -> tuple[How, Blame, float | None, float]:
+    assert outcome is not None
+    return outcome.how, outcome.blames, outcome.first, outcome.ended
+
+
+def test_a_stream_is_read_to_its_terminal() -> None:
+    """What was held first, then what comes; the end is that of the last event."""
+    source = played(2.0, B, 3.0, C)
+    ends: list[Outcome] = []
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+        stream.on_end(ends.append)
+
+        assert [A, B, C] == await drain(stream)
+        assert ends == [stream.ended]
+        assert [] == await drain(stream)
+
+    _, elapsed = run_virtual(main())
+
+    assert [("ok", "nobody", 0.0, 5.0)] == [facts(outcome) for outcome in ends]
+    assert (2, 1, 5.0) == (source.reads, source.closed, elapsed)
+
+
+@pytest.mark.parametrize("lines", [[], [B], [B, C]])
+def test_the_end_comes_with_the_last_event(lines: list[Line]) -> None:
+    """A caller who stops at the last event has read all of it: no other read is needed."""
+    source = played(*lines)
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+        for expected in [A, *lines]:
+            assert None is stream.ended
+            assert expected is await anext(stream)
+
+        assert ("ok", "nobody", 0.0, 0.0) == facts(stream.ended)
+
+    run_virtual(main())
+
+    assert (len(lines), 1) == (source.reads, source.closed)
+
+
+def test_a_terminal_that_comes_alone_is_an_end() -> None:
+    """A source may learn only by reading on that there is no more."""
+
+    class Late(Pipe):
+        async def read(self) -> Sequence[Event]:
+            self.complete = True
+            return []
+
+    source = Late()
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+
+        assert [A] == await drain(stream)
+        assert ("ok", "nobody", 0.0, 0.0) == facts(stream.ended)
+
+    run_virtual(main())
+
+    assert 1 == source.closed
+
+
+def test_nothing_is_read_that_nobody_asked_for() -> None:
+    """The pace is the reader's: a slow one is not overrun."""
+    source = played(B, C)
+
+    async def main() -> list[int]:
+        stream = EventStream(source, held=[A])
+        await asyncio.sleep(5)
+        reads = [source.reads]
+        async for _ in stream:
+            await asyncio.sleep(5)
+            reads.append(source.reads)
+        return reads
+
+    reads, _ = run_virtual(main())
+
+    assert [0, 0, 1, 2] == reads
+
+
+def test_several_events_of_one_read_are_handed_up_one_by_one() -> None:
+    """They came in one piece of the wire; the terminal's end waits for the last of them."""
+
+    class Lump(Pipe):
+        async def read(self) -> Sequence[Event]:
+            self.complete = True
+            return [A, B, C]
+
+    source = Lump()
+
+    async def main() -> None:
+        stream = EventStream(source)
+        got = [await anext(stream), await anext(stream)]
+
+        assert None is stream.ended
+        assert [A, B] == got
+        assert C is await anext(stream)
+        assert ("ok", "nobody", 0.0, 0.0) == facts(stream.ended)
+
+    run_virtual(main())
+
+
+def test_observers_see_each_event_when_it_is_handed_up() -> None:
+    """In order, before the reader has it, and none that is not read."""
+    seen: list[object] = []
+
+    async def main() -> None:
+        async with EventStream(played(B, C), held=[A]) as stream:
+            stream.on_event(seen.append)
+            stream.on_event(lambda event: seen.append(event.data))
+            for _ in range(2):
+                seen.append(("read", await anext(stream)))
+
+    run_virtual(main())
+
+    assert [A, b"a", ("read", A), B, b"b", ("read", B)] == seen
+
+
+def test_an_observer_may_abort() -> None:
+    """The event is still handed up, then comes the error, to the last event too."""
+
+    async def main() -> None:
+        for lines in ([], [B], [9.0, B]):
+            source = played(*lines)
+            stream = EventStream(source, held=[A])
+            stream.on_event(lambda _, s=stream: s.abort(ServerError("enough")))  # type: ignore[misc]
+            got: list[Event] = []
+            with pytest.raises(ServerError, match="enough"):
+                await drain(stream, got)
+
+            assert [A] == got
+            assert ("failed", "endpoint", 0.0, 0.0) == facts(stream.ended)
+            assert 1 == source.closed
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "heard"),
+    [
+        (StreamBroken("cut"), ("failed", "endpoint")),
+        (StreamIncomplete("no terminal"), ("failed", "endpoint")),
+        (ZeroDivisionError("bug"), ("failed", "nobody")),
+    ],
+    ids=repr,
+)
+def test_a_broken_reply_never_looks_whole(error: Exception, heard: tuple[How, Blame]) -> None:
+    """Each further read raises the same error again, with its cause, and asks for nothing."""
+    cause = error.__cause__ = OSError("reset")
+    source = played(1.0, B, 1.0, error)
+
+    async def main() -> None:
+        stream, got = EventStream(source, held=[A]), list[Event]()
+        for _ in range(3):
+            with pytest.raises(type(error)) as caught:
+                await drain(stream, got)
+            assert error is caught.value
+            assert cause is error.__cause__
+
+        assert [A, B] == got
+        assert (*heard, 0.0, 2.0) == facts(stream.ended)
+        assert stream.ended is not None
+        assert error is stream.ended.error
+
+    run_virtual(main())
+
+    assert (2, 1) == (source.reads, source.closed)
+
+
+def test_a_broken_reply_does_not_grow_its_traceback() -> None:
+    """However often it is read again: what is raised begins where it is raised."""
+
+    async def main() -> list[int]:
+        stream = stream_of([StreamBroken("cut")])
+        depths: list[int] = []
+        for _ in range(5):
+            with pytest.raises(StreamBroken) as caught:
+                await drain(stream)
+            depths.append(len(caught.traceback))
+        return depths
+
+    depths, _ = run_virtual(main())
+
+    assert 1 == len(set(depths[1:]))
+
+
+@pytest.mark.parametrize("read", [0, 1])
+@pytest.mark.parametrize("end", ["close", "aclose", "block"])
+def test_a_stream_that_is_left_is_abandoned(read: int, end: str) -> None:
+    """What was not read is given up, the source closed, and reading on is an error."""
+    source = played(1.0, B, 1.0, C)
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+        for _ in range(read):
+            await anext(stream)
+        for _ in range(2):
+            if end == "block":
+                async with stream as same:
+                    assert same is stream
+            elif end == "close":
+                stream.close()
+            else:
+                await stream.aclose()
+        for _ in range(2):
+            with pytest.raises(StreamBroken, match="before its end"):
+                await anext(stream)
+
+        assert ("abandoned", "nobody", 0.0, 0.0) == facts(stream.ended)
+        assert stream.ended is not None
+        assert None is stream.ended.error
+
+    run_virtual(main())
+
+    assert (0, 1) == (source.reads, source.closed)
+
+
+def test_leaving_after_the_end_is_nothing() -> None:
+    """The end was good and stays so."""
+    source = played()
+
+    async def main() -> None:
+        async with EventStream(source, held=[A]) as stream:
+            assert [A] == await drain(stream)
+            stream.abort(ServerError())
+            stream.close()
+
+        assert ("ok", "nobody", 0.0, 0.0) == facts(stream.ended)
+        assert [] == await drain(stream)
+
+    run_virtual(main())
+
+    assert 1 == source.closed
+
+
+def test_an_abort_without_a_reader_waits_for_one() -> None:
+    """What was held is not handed up any more; the first abort has the word."""
+    source, error = played(B), ServerError("first")
+    error.__cause__ = OSError("cause")
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+        await asyncio.sleep(3)
+        stream.abort(error)
+        stream.abort(ServerError("second"))
+        stream.close()
+        for _ in range(2):
+            with pytest.raises(ServerError) as caught:
+                await anext(stream)
+            assert error is caught.value
+
+        assert "OSError('cause')" == repr(error.__cause__)
+        assert ("failed", "endpoint", 0.0, 3.0) == facts(stream.ended)
+
+    run_virtual(main())
+
+    assert (0, 1) == (source.reads, source.closed)
+
+
+@pytest.mark.parametrize("how", ["abort", "close", "error", "read", "cancel"])
+def test_usage_and_cost_are_noted_once_whatever_the_end(how: str) -> None:
+    """As far as the provider has said by then; what it says later changes nothing."""
+    line: Line = B if how == "read" else StreamBroken()
+    source = played(2.0, line) if how != "cancel" else played(9.0)
+    ends: list[Outcome] = []
+
+    async def main() -> None:
+        stream = EventStream(source, price=Price(3, 5), held=[A])
+        stream.on_end(ends.append)
+        assert ONE is stream.usage
+        if how in {"error", "read"}:
+            with pytest.raises(StreamBroken):
+                await drain(stream)
+                raise StreamBroken
+        elif how == "cancel":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await drain(stream)
+        elif how == "abort":
+            stream.abort(ServerError())
+        else:
+            stream.close()
+        source.usage = Usage()
+        stream.price = Price(0, 0)
+        stream.on_end(ends.append)
+        stream.close()
+
+    run_virtual(main())
+
+    assert [(ONE, 3.0)] * 2 == [(outcome.usage, outcome.cost) for outcome in ends]
+    assert ends[0] is ends[1]
+
+
+@pytest.mark.parametrize(
+    ("usage", "price"), [(None, Price(3, 5)), (ONE, None), (None, None)], ids=str
+)
+def test_an_unknown_cost_is_not_zero(usage: Usage | None, price: Price | None) -> None:
+    """It takes both usage and price to know it."""
+
+    async def main() -> None:
+        stream = EventStream(ScriptedSource([], usage), price=price, held=[A])
+        await drain(stream)
+        assert stream.ended is not None
+
+        assert (usage, None) == (stream.ended.usage, stream.ended.cost)
+
+    run_virtual(main())
+
+
+def test_who_asks_after_the_end_hears_of_it_at_once() -> None:
+    """In the order in which they asked; also those who ask while the others are told."""
+    heard: list[str] = []
+
+    async def main() -> None:
+        stream = stream_of([])
+
+        def first(_outcome: Outcome) -> None:
+            heard.append("first")
+            stream.on_end(lambda _: heard.append("within"))
+            stream.close()
+            stream.abort(ServerError())
+
+        stream.on_end(first)
+        stream.on_end(lambda _: heard.append("second"))
+        await drain(stream)
+        stream.on_end(lambda _: heard.append("after"))
+
+    run_virtual(main())
+
+    assert ["first", "within", "second", "after"] == heard
+
+
+def test_the_source_is_closed_before_anybody_is_told() -> None:
+    """So that who is told may use the connection's place; and `ended` is there already."""
+    source = played(9.0)
+    closed: list[tuple[int, bool]] = []
+
+    async def main() -> None:
+        stream = EventStream(source, held=[A])
+        stream.on_end(lambda outcome: closed.append((source.closed, stream.ended is outcome)))
+        stream.close()
+
+    run_virtual(main())
+
+    assert [(1, True)] == closed
+
+
+class Pipe:
+    """A source whose reads end when the test says so."""
+
+    usage: Usage | None = None
+    complete: bool = False
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.asked: asyncio.Future[Sequence[Event]] | None = None
+
+    async def read(self) -> Sequence[Event]:
+        self.asked = asyncio.get_running_loop().create_future()
+        return await self.asked
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_read_that_gives_nothing_without_the_terminal_is_incomplete() -> None:
+    """A clean end without it never looks whole, even if the source does not say so."""
+
+    class Silent(Pipe):
+        async def read(self) -> Sequence[Event]:
+            return []
+
+    async def main() -> None:
+        stream = EventStream(Silent(), held=[A])
+        for _ in range(2):
+            with pytest.raises(StreamIncomplete):
+                await drain(stream)
+
+        assert ("failed", "endpoint", 0.0, 0.0) == facts(stream.ended)
+
+    run_virtual(main())
+
+
+def test_a_stream_is_what_came_with_it() -> None:
+    """Status and headers pass; the first content came when it was made."""
+
+    async def main() -> None:
+        await asyncio.sleep(4)
+        stream = EventStream(played(B), 201, {"x": "y"}, held=[A])
+
+        assert (201, {"x": "y"}, 4.0) == (stream.status, stream.headers, stream.first)
+        assert (200, {}) == (stream_of([]).status, stream_of([]).headers)
+        assert "y" not in repr(stream)
+        stream.close()
+
+    run_virtual(main())
+    gc.collect()
+
+
+def test_it_says_since_when_it_waits() -> None:
+    """An idle timer looks there: time that the reader takes is not the provider's."""
+    seen: list[float | None] = []
+
+    async def main() -> None:
+        stream = EventStream(played(2.0, B, 2.0, C), held=[A])
+        note: Callable[[float], Any] = lambda at: asyncio.get_running_loop().call_at(  # noqa: E731
+            at, lambda: seen.append(stream.waiting_since)
+        )
+        for at in (1.0, 4.0, 6.0, 8.0, 12.0):
+            note(at)
+        async for _ in stream:
+            await asyncio.sleep(3)
+        await asyncio.sleep(3)
+
+    run_virtual(main())
+
+    # Held 0-3, read 3-5, used 5-8, read 8-10, used 10-13.
+    assert [None, 3.0, None, None, None][:3] == seen[:3]
+    assert None is seen[-1]
+
+
+def dropped(lines: Sequence[Line], *, read: int, loop: str) -> list[tuple[object, ...]]:
+    """Drop a stream unread while the *loop* runs, between runs, or after it was closed."""
+    ends: list[tuple[object, ...]] = []
+    source = played(*lines)
+
+    async def main() -> EventStream | None:
+        stream = EventStream(source, held=[A])
+        stream.on_end(lambda outcome: ends.append((*facts(outcome), source.closed)))
+        for _ in range(read):
+            await anext(stream)
+        await asyncio.sleep(3)
+        if loop != "running":
+            return stream
+        del stream
+        gc.collect()
+        assert ends
+        return None
+
+    virtual = VirtualLoop()
+    kept = virtual.run_until_complete(main())
+    if loop == "closed":
+        virtual.close()
+    del kept
+    gc.collect()
+    virtual.close()
+    return ends
+
+
+@pytest.mark.parametrize("loop", ["running", "idle", "closed"])
+@pytest.mark.parametrize("read", [0, 1, 2])
+def test_a_stream_that_is_dropped_ends_then_and_there(loop: str, read: int) -> None:
+    """Whether or not a loop runs: the source is closed and everybody told."""
+    assert [("abandoned", "nobody", 0.0, 3.0, 1)] == dropped([B, 5.0, C], read=read, loop=loop)
+
+
+@pytest.mark.parametrize("loop", ["running", "idle", "closed"])
+def test_a_stream_that_is_dropped_after_its_end_has_ended_once(loop: str) -> None:
+    """Dropping it says nothing more."""
+    assert [("ok", "nobody", 0.0, 0.0, 1)] == dropped([B], read=2, loop=loop)
+
+
+def test_a_stream_that_was_never_made_is_dropped_in_silence() -> None:
+    """Without a loop there is none."""
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        stream_of([])
+    gc.collect()
+
+
+def test_a_reader_that_is_destroyed_with_its_loop_ends_the_stream() -> None:
+    """A task that nobody finishes takes its stream with it."""
+    source, ends = played(9.0, B), list[Outcome]()
+
+    async def main() -> object:
+        stream = EventStream(source, held=[A])
+        stream.on_end(ends.append)
+        reading = drain(stream)
+        await asyncio.sleep(1)
+        # Run by hand in this task up to its wait, and never again.
+        reading.send(None)
+        return reading
+
+    loop = VirtualLoop()
+    reading: object = loop.run_until_complete(main())
+    loop.close()
+    del reading
+    gc.collect()
+
+    assert [("cancelled", "nobody", 0.0, 1.0)] == [facts(outcome) for outcome in ends]
+    assert 1 == source.closed
+
+
+waits = st.integers(0, 3).map(float)
+actions = st.sampled_from(["abort", "close", "cancel"])
+
+
+def model(
+    lines: Sequence[tuple[float, str]], pace: float, at: float, action: str
+) -> tuple[list[str], str, tuple[How, float], int]:
+    """What the reader gets, what it then raises, how the stream ends and when, and the reads."""
+    now, got = pace, ["held"]
+    ended: tuple[str, tuple[How, float]] = ("", ("ok", 0.0))
+    stopped = {
+        "abort": ("ServerError", ("failed", at)),
+        "close": ("StreamBroken", ("abandoned", at)),
+        "cancel": ("CancelledError", ("cancelled", at)),
+    }
+    for n, (wait, what) in enumerate(lines):
+        if at < now:
+            how = ("abandoned", at) if action == "cancel" else stopped[action][1]
+            return got, stopped[action][0], how, n  # type: ignore[return-value]
+        if at < now + wait:
+            return got, *stopped[action], n + 1  # type: ignore[return-value]
+        now += wait
+        if what == "cut":
+            return got, "StreamBroken", ("failed", now), n + 1
+        got.append(what)
+        ended = ("", ("ok", now))
+        now += pace
+    if at < now and action == "cancel":
+        return got, "CancelledError", ended[1], len(lines)
+    return got, *ended, len(lines)
+
+
+@given(
+    lines=st.lists(st.tuples(waits, st.sampled_from(["b", "c"])), max_size=4),
+    cut=st.none() | waits,
+    pace=waits,
+    at=st.integers(0, 20).map(lambda n: n + 0.5),
+    action=actions,
+)
+@example(lines=[(2.0, "b")], cut=None, pace=0.0, at=1.5, action="abort")
+@example(lines=[(2.0, "b")], cut=None, pace=3.0, at=1.5, action="cancel")
+@example(lines=[(2.0, "b")], cut=2.0, pace=1.0, at=2.5, action="close")
+def test_a_life_follows_the_model(
+    lines: list[tuple[float, str]], cut: float | None, pace: float, at: float, action: str
+) -> None:
+    """Whatever comes when, whoever interferes when: the reader, the end and the source agree."""
+    story = [*lines, (cut, "cut")] if cut is not None else lines
+    script: list[Line] = []
+    for wait, what in story:
+        script += [wait, StreamBroken() if what == "cut" else ScriptedEvent(what.encode())]
+    source, got, ends = played(*script), list[str](), list[Outcome]()
+    ways: list[tuple[str, int]] = []
+
+    async def reader(stream: EventStream) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            async with stream:
+                async for event in stream:
+                    got.append(event.data.decode())
+                    await asyncio.sleep(pace)
+        except (LLMStackError, asyncio.CancelledError) as error:
+            ways.append((type(error).__name__, task.cancelling()))
+        else:
+            ways.append(("", task.cancelling()))
+
+    async def main() -> None:
+        stream = EventStream(source, held=[ScriptedEvent(b"held")])
+        stream.on_end(ends.append)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(reader(stream))
+            await asyncio.sleep(at)
+            if action == "abort":
+                stream.abort(ServerError())
+            elif action == "close":
+                stream.close()
+            else:
+                task.cancel()
+
+    run_virtual(main())
+
+    # The only event of an empty story is held, so the end comes with it.
+    expected = model(story, pace, at, action)
+    assert expected == (got, ways[0][0], (ends[0].how, ends[0].ended), source.reads)
+    assert (1, 1, 1) == (len(ends), len(ways), source.closed)
+    assert ways[0][1] == (ways[0][0] == "CancelledError")
