@@ -163,8 +163,11 @@ class LLMStackError(Exception):
     def message(self) -> str:
         """What went wrong, in words; without one, the sentence of the class."""
         said = self.args[0] if self.args else ""
-        sentence = (type(self).__doc__ or type(self).__name__).partition("\n")[0].rstrip(".")
-        return said or sentence[0].lower() + sentence[1:]
+        doc = type(self).__doc__
+        if said or not doc:
+            return said or type(self).__name__
+        sentence: str = doc.partition("\n")[0].rstrip(".")
+        return sentence[0].lower() + sentence[1:]
 
     def __str__(self) -> str:
         """Say what went wrong, where, and with which status."""

@@ -78,7 +78,11 @@ class Request:
 @final
 @define(eq=False)
 class Response:
-    """A complete reply: the bytes as the provider sent them, decoded when asked for."""
+    """A complete reply: the bytes as the provider sent them, decoded when asked for.
+
+    All who observe one call get the same `Outcome`. `dispatch` begins it anew, so that an
+    endpoint may answer many calls with one object; without a router, make one for each call.
+    """
 
     body: bytes = field(default=b"", repr=False)
     status: int = 200
