@@ -74,6 +74,9 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from llmstack.layers.circuit_breaker import (
+    CircuitBreaker,
+)
 from llmstack.layers.concurrency_limit import (
     ConcurrencyLimit,
 )
@@ -109,11 +112,17 @@ from llmstack.recorder import (
 from llmstack.routers.cost_based import (
     CostBased,
 )
+from llmstack.routers.fallback import (
+    Fallback,
+)
 from llmstack.routers.latency_based import (
     LatencyBased,
 )
 from llmstack.routers.round_robin import (
     RoundRobin,
+)
+from llmstack.routers.weighted_random import (
+    WeightedRandom,
 )
 from llmstack.service import (
     Layer,
@@ -137,6 +146,7 @@ __all__ = [
     "Call",
     "CallerFault",
     "Capabilities",
+    "CircuitBreaker",
     "CircuitOpen",
     "ConcurrencyFull",
     "ConcurrencyLimit",
@@ -155,6 +165,7 @@ __all__ = [
     "Endpoint",
     "EndpointSet",
     "EventStream",
+    "Fallback",
     "LLMStackError",
     "LatencyBased",
     "Layer",
@@ -194,6 +205,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
+    "WeightedRandom",
     "__version__",
     "by_endpoint",
     "by_model",

@@ -94,11 +94,10 @@ def _call_of(request: Any) -> Call:  # noqa: ANN401 -- requests are of any type
 
 def _late(call: Call, given: float) -> DeadlineExceeded:
     """Return the error, with the ledger as it is now."""
+    seconds = f"{round(abs(given), 3):g} s"
     if given > 0:
-        error = DeadlineExceeded(f"the call was not over after {given:.3g} s")
+        error = DeadlineExceeded(f"the call was not over after {seconds}")
     else:
-        error = DeadlineExceeded(
-            f"the time was over {-given:.3g} s before the call; nothing was sent"
-        )
+        error = DeadlineExceeded(f"the time was over {seconds} before the call; nothing was sent")
     error.attempts = tuple(attempt.seen() for attempt in call.attempts)
     return error

@@ -1,16 +1,21 @@
-"""Which endpoints may be asked at all: decided once, in one place, for all routers."""
+"""Which endpoints may be asked at all, and which first: decided once, for all routers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
+from llmstack.call import Attempt
 from llmstack.endpoint import Capabilities, Endpoint
 from llmstack.estimators.tokens import prompt_tokens
 from llmstack.messages import Request
 
 
-__all__ = ["is_plain", "unfit"]
+__all__ = ["MEMBERS_LEFT", "is_plain", "tiers", "unfit", "untried"]
+
+#: When an attempt at a group is `ready_at` that has members which the call has not asked.
+MEMBERS_LEFT: Final = -inf
 
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
 
@@ -35,6 +40,26 @@ def unfit(request: Request, endpoint: Endpoint) -> str:
     if endpoint.capabilities is None:
         return ""
     return ", ".join(_lacks(request, endpoint.capabilities))
+
+
+def tiers(
+    fit: Sequence[Endpoint], tried: Mapping[str, Attempt], now: float
+) -> Iterator[list[Endpoint]]:
+    """Yield whom to ask first, whom when all of those refuse, and whom then.
+
+    Those that the call has not tried; groups with members that it has not; and those that
+    may be asked again by *now*.
+    """
+    yield [e for e in fit if e.name not in tried]
+    ready = {name: attempt.ready_at for name, attempt in tried.items() if attempt.again}
+    yield [e for e in fit if ready.get(e.name) == MEMBERS_LEFT]
+    yield [e for e in fit if MEMBERS_LEFT < ready.get(e.name, inf) <= now]
+
+
+def untried(fit: Sequence[Endpoint], tried: Mapping[str, Attempt], away: Collection[str]) -> int:
+    """Return how many a retry may go to at once; *away* are those that have sent it away."""
+    done = {name for name, attempt in tried.items() if attempt.ready_at != MEMBERS_LEFT}
+    return len({e.name for e in fit} - done - set(away))
 
 
 def _lacks(request: Request, able: Capabilities) -> Iterator[str]:

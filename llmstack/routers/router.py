@@ -22,7 +22,7 @@ from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import ConfigError, LLMStackError, NoEndpoint, NotReady, Refused
 from llmstack.messages import Request
 from llmstack.order import Bound
-from llmstack.routers.eligibility import is_plain, unfit
+from llmstack.routers.eligibility import MEMBERS_LEFT, is_plain, tiers, unfit, untried
 from llmstack.routers.plan import Candidate, Plan, Terms
 from llmstack.service import Service, observe
 
@@ -194,19 +194,13 @@ class RouterService:
     ) -> Iterator[tuple[list[Endpoint], bool]]:
         """Yield whom to ask, and whether to insist.
 
-        First those that this call has not tried; if there are none, or all refuse, those
-        that may be asked again. Of each, those that refused softly are asked once more; but
-        a router inside a group leaves it to the outermost one to insist.
+        One tier after the other, as long as all refuse. Of each, those that refused softly
+        are asked once more; but a router inside a group leaves it to the outermost one to
+        insist.
         """
         fit = self._fit(request)
         tried = request.call.tried(self) if request.call.attempts else _NOBODY
-        now = clock.now() if tried else 0.0
-        again = (
-            [e for e in fit if (a := tried.get(e.name)) and a.again and a.ready_at <= now]
-            if tried
-            else []
-        )
-        for tier in ([e for e in fit if e.name not in tried] if tried else fit, again):
+        for tier in tiers(fit, tried, clock.now()) if tried else (fit,):
             if tier:
                 yield tier, False
             soft = [e for e in tier if e.name in refusals and refusals[e.name].soft]
@@ -233,8 +227,10 @@ class RouterService:
         """Tell the failure where it happened and how many endpoints are left for a retry."""
         attempt = request.call.tried(self)[endpoint.name]
         within = error.untried if attempt.group else 0
-        if within:
-            attempt.ready_at = 0.0  # the wait was named by the member that has been asked
+        if within and attempt.again:
+            # Whatever wait there is was named by a member that has been asked.
+            attempt.ready_at = MEMBERS_LEFT
+            within -= 1  # the group counts for one itself
         left = self._left(request, refusals)
         error.untried = within + left
         error.endpoint = error.endpoint or endpoint.name
@@ -242,10 +238,9 @@ class RouterService:
         return left
 
     def _left(self, request: Request, refusals: dict[str, NotReady]) -> int:
-        """Return how many endpoints this call has neither tried nor been sent away by."""
-        tried = request.call.tried(self)
-        hard = {name for name, refusal in refusals.items() if not refusal.soft}
-        return len({e.name for e in self._fit(request)} - tried.keys() - hard)
+        """Return how many endpoints are left for a retry."""
+        hard = [name for name, refusal in refusals.items() if not refusal.soft]
+        return untried(self._fit(request), request.call.tried(self), hard)
 
     def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NoEndpoint:
         """Say why each endpoint was not asked, and from when one may be."""

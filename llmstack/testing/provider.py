@@ -49,8 +49,9 @@ BODY_MAX: Final = 64 << 20
 class FakeProvider:
     """Settings may be changed at any time; they hold for what begins later.
 
-    *latency* seconds pass before the first byte, *pace* before each word of a stream; each is a number or a function of the dice. An answer has *tokens* words.
-    Without *models* every name is served; without *api_key* any key is good, or none.
+    *latency* seconds pass before the first byte, *pace* before each word of a stream;
+    each is a number or a function of the dice. An answer has *tokens* words. Without
+    *models* every name is served; without *api_key* any key is good, or none.
     """
 
     latency: Seconds = field(default=0.0, kw_only=True)

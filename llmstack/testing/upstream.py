@@ -133,12 +133,11 @@ def expect_disconnect(within: float) -> Step:
     return step
 
 
-def reset(transport: asyncio.BaseTransport) -> None:
+def reset(transport: asyncio.WriteTransport) -> None:
     """Close the connection of *transport* with RST, dropping what was not sent."""
     own: socket.socket = transport.get_extra_info("socket")
     own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
+    transport.abort()
 
 
 @final
@@ -153,7 +152,7 @@ class ScriptedUpstream:
     port: int = field(default=0, init=False)
     _surprises: list[Unexpected] = field(factory=list, init=False)
     _playing: set[asyncio.Task[Any]] = field(factory=set, init=False)
-    _server: asyncio.Server | None = field(default=None, init=False)
+    _server: asyncio.Server = field(init=False)
 
     @property
     def base_url(self) -> str:
@@ -168,8 +167,7 @@ class ScriptedUpstream:
 
     async def __aexit__(self, kind: object, _error: object, _trace: object) -> None:
         """Stop listening, end the scripts that still play, and say what was unexpected."""
-        if self._server is not None:
-            self._server.close()
+        self._server.close()
         for task in self._playing:
             task.cancel()
         await asyncio.gather(*self._playing, return_exceptions=True)

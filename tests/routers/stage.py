@@ -17,6 +17,7 @@ from llmstack.errors import (
     ConcurrencyFull,
     LLMStackError,
     Overloaded,
+    RateLimited,
     ServerError,
     Shed,
 )
@@ -29,7 +30,17 @@ from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.testing.scripted import echo
 
 
-__all__ = ["ERRORS", "ROUTERS", "Account", "Actors", "Ranked", "Router", "listed", "outcome_of"]
+__all__ = [
+    "ERRORS",
+    "ROUTERS",
+    "Account",
+    "Actors",
+    "Ranked",
+    "Router",
+    "error_of",
+    "listed",
+    "outcome_of",
+]
 
 Router = RoundRobin | WeightedRandom | Fallback
 
@@ -43,10 +54,16 @@ ERRORS: Final[Mapping[str, Callable[[], Exception]]] = {
     "shed": lambda: Shed("shed"),
     "fail": lambda: ServerError("fail"),
     "busy": lambda: Overloaded("busy", retry_after=3.0),
+    "limited": lambda: RateLimited("limited", retry_after=30.0),
     "auth": lambda: AuthFailed("auth"),
     "fault": lambda: BadRequest("fault"),
     "bug": lambda: ZeroDivisionError("bug"),
 }
+
+
+def error_of(act: str) -> Exception:
+    """A new error for what an endpoint does."""
+    return ERRORS[act]()
 
 
 def listed(weights: Iterable[float]) -> list[Endpoint]:
@@ -58,8 +75,7 @@ def listed(weights: Iterable[float]) -> list[Endpoint]:
 class Actors:
     """Below a router: answers with the endpoint's name, or acts as told.
 
-    *acts* says what an endpoint does, *insisted* what it does to who insists. The service
-    itself can be a leaf, too, if *name* says whose.
+    *acts* says what an endpoint does, *insisted* what it does to who insists.
     """
 
     acts: Mapping[str, str] = field(factory=dict)
@@ -75,7 +91,7 @@ class Actors:
             await asyncio.sleep(self.delay)
         act = (self.insisted if request.insists else self.acts).get(name, "ok")
         if act != "ok":
-            raise ERRORS[act]()
+            raise error_of(act)
         return name
 
 

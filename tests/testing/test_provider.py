@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -53,6 +54,12 @@ def run(main: Callable[[FakeProvider], Awaitable[T]], provider: FakeProvider) ->
     return run_virtual(inside())[0]
 
 
+def run_apart(main: Callable[[FakeProvider], Awaitable[T]], provider: FakeProvider) -> T:
+    """Run in a thread: when anyio connects, 3.11 loses count of frames, and coverage with it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run, main, provider).result()
+
+
 def test_the_sdk_gets_the_same_words_complete_and_streamed() -> None:
     """Two providers of one seed: one is asked for a stream, the other is not."""
 
@@ -64,9 +71,9 @@ def test_the_sdk_gets_the_same_words_complete_and_streamed() -> None:
         async with sdk(provider) as client:
             return await streamed(client)
 
-    completion = run(whole, FakeProvider(tokens=5, seed=3))
-    chunks = run(stream, FakeProvider(tokens=5, seed=3))
-    other = run(whole, FakeProvider(tokens=5, seed=4))
+    completion = run_apart(whole, FakeProvider(tokens=5, seed=3))
+    chunks = run_apart(stream, FakeProvider(tokens=5, seed=3))
+    other = run_apart(whole, FakeProvider(tokens=5, seed=4))
 
     text = completion.choices[0].message.content or ""
     assert 5 == len(text.split())
@@ -102,7 +109,7 @@ def test_the_sdk_gets_embeddings_and_models() -> None:
         _, plain = await post(provider.base_url, body, path="/embeddings")
         return [entry.embedding for entry in theirs.data], json.loads(plain), models
 
-    vectors, plain, models = run(main, FakeProvider(models=("m", "n")))
+    vectors, plain, models = run_apart(main, FakeProvider(models=("m", "n")))
 
     assert vectors == [entry["embedding"] for entry in plain["data"]]
     assert ["m", "n"] == models
@@ -119,7 +126,9 @@ def test_it_takes_its_time() -> None:
             await client.models.list()
         return [*times, clock.now()]
 
-    assert [3.0, 3.5, 4.0, 4.0, 5.0] == run(main, FakeProvider(latency=3.0, pace=0.5, tokens=2))
+    assert [3.0, 3.5, 4.0, 4.0, 5.0] == run_apart(
+        main, FakeProvider(latency=3.0, pace=0.5, tokens=2)
+    )
 
 
 def test_times_may_be_drawn() -> None:
@@ -178,7 +187,7 @@ def test_key_and_model_are_checked_if_there_are_any(
 
     provider = FakeProvider(api_key="right", models=("m",))
 
-    assert expected == run(main, provider)
+    assert expected == run_apart(main, provider)
     assert "right" not in repr(provider)
 
 
@@ -344,7 +353,6 @@ def test_it_hangs_until_the_client_leaves(hang: Hang, events: int | None) -> Non
                 ):
                     async for line in reply.content:
                         seen += [line] if line.strip() else []
-                    seen.append("over")
             except TimeoutError:
                 seen += [clock.now(), *(request.ended for request in provider.requests)]
         await asyncio.sleep(0.1)

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import math
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from itertools import accumulate
@@ -147,9 +148,28 @@ def test_a_thread_holds_the_clock_still() -> None:
         async with asyncio.timeout(0.001):
             done = threading.Event()
             loop().call_soon(done.set)
-            return await asyncio.to_thread(lambda: 7 if done.wait(5) else 0), clock.now()
+            seen = await asyncio.to_thread(lambda: 7 if done.wait(5) else 0), clock.now()
+        await asyncio.sleep(10)
+        return seen
 
-    assert ((7, 0.0), 0.0) == run_virtual(main())
+    assert ((7, 0.0), 10.0) == run_virtual(main())
+
+
+def test_a_socket_is_waited_for_when_there_is_no_timer() -> None:
+    """For longer than the grace before a jump: the other end may be in a thread."""
+    ours, theirs = socket.socketpair()
+    late = threading.Timer(0.05, theirs.send, [b"late"])
+
+    async def main() -> bytes:
+        late.start()
+        ours.setblocking(False)
+        return await loop().sock_recv(ours, 9)
+
+    with ours, theirs:
+        answer = run_virtual(main(), grace=0.001)
+        late.join()
+
+    assert (b"late", 0.0) == answer
 
 
 def test_a_thread_that_does_not_come_back_is_a_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +217,11 @@ def test_sockets_on_the_same_loop_are_faster_than_any_timer(sizes: list[int]) ->
     assert [(size, 2.0 * n) for n, size in enumerate(sizes)] == seen
 
 
+def test_without_sockets_nothing_real_is_waited_for() -> None:
+    """A grace too long for the kernel is no error, for it is never used."""
+    assert ("here", 1.0) == run_virtual(asyncio.sleep(1, "here"), grace=1e12)
+
+
 def test_a_task_left_behind_is_cancelled_and_named() -> None:
     """The warning says which one; its cleanup has run."""
     ended: list[str] = []
@@ -206,6 +231,7 @@ def test_a_task_left_behind_is_cancelled_and_named() -> None:
         try:
             await for_ever()
         finally:
+            await asyncio.sleep(5)
             ended.append("left")
 
     async def main() -> str:

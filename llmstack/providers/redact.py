@@ -1,0 +1,58 @@
+"""What may be repeated of a text that came from outside: little, short, and harmless.
+
+Providers echo prompts, keys and whole HTML pages in the words of their errors. So control
+characters, what looks like a key, and quoted passages are taken out, and the rest is cut.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+
+__all__ = ["clean", "identifier"]
+
+MOST: Final = 300
+#: More of a text is not even looked at; cleaning takes time.
+LOOK: Final = 4096
+
+#: A known prefix, or letters and digits too long for a word.
+_KEY: Final = re.compile(
+    r"(?i)\bbearer\s+\S+"
+    r"|\b(?:sk|pk|rk|gsk|xai|hf|nvapi|org|proj)[-_][\w*-]{4,}"
+    r"|\bAIza[\w-]{8,}|\beyJ[\w.-]{8,}"
+    r"|(?<![\w/+=*-])(?=[\w/+=*-]*\d)(?=[\w/+=*-]*[a-z])[\w/+=*-]{32,}"
+)
+#: In quotes and more than one word: not the name of a parameter, so perhaps the prompt.
+_QUOTED: Final = re.compile(r"(?<!\w)(['\"`])(?:(?!\1)\S)*\s.*?\1(?!\w)")
+_HTML: Final = re.compile(r"(?i)<(?:!doctype|/?[a-z][a-z0-9]*[\s/>])")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+
+
+def clean(text: object) -> str:
+    r"""Return what may be shown of *text*, one line of at most 300 characters.
+
+    >>> clean("bad value 'tell me a joke' for\x1b[31m key sk-abcdef")
+    "bad value '…' for [31m key ***"
+    """
+    if not isinstance(text, str):
+        return ""
+    text = text[:LOOK]
+    if _HTML.search(text):
+        return ""
+    text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    text = _QUOTED.sub(r"\1…\1", _KEY.sub("***", " ".join(text.split())))
+    return text if len(text) <= MOST else text[: MOST - 1] + "…"
+
+
+def identifier(value: object) -> str | None:
+    """Return *value* if it looks like a code or an id, and not like a key."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        return None
+    return None if _KEY.fullmatch(value) and not _uuid(value) else value
+
+
+def _uuid(value: str) -> bool:
+    """Whether it is made of groups of hex digits, as request ids are and keys are not."""
+    return re.fullmatch(r"(?i)(?:req_|chatcmpl-|gen-)?[0-9a-f]+(?:-[0-9a-f]+)*", value) is not None
