@@ -148,6 +148,23 @@ def test_a_block_that_ends_otherwise_keeps_its_end(*, raises: bool) -> None:
     assert expected == run_virtual(main())
 
 
+def test_it_rings_for_a_task_that_is_being_cancelled() -> None:
+    """What was asked of the task before the block is not taken for a cancel in it."""
+
+    async def main() -> tuple[int, float]:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            with Alarm(5):
+                await asyncio.sleep(9)
+        return task.cancelling(), clock.now()
+
+    assert ((1, 5.0), 5.0) == run_virtual(main())
+
+
 def test_a_swallowed_alarm_leaves_nothing_behind() -> None:
     """Behind a block that swallowed the cancellation nobody is about to be cancelled."""
 
@@ -300,12 +317,20 @@ def test_any_stream_will_do(*, dropped: bool) -> None:
     assert (made, 0 if dropped else 1) == (aborted, len(made))
 
 
-@pytest.mark.parametrize("reply", [None, "text", Response(b"{}")], ids=["nothing", "any", "whole"])
-def test_what_is_no_stream_gets_no_timer(reply: object) -> None:
-    """A reply that is there already needs none."""
+class Transport:
+    """Has an ``abort`` of its own, and is no stream."""
+
+    def abort(self) -> None:
+        raise AssertionError("aborted")
+
+
+@pytest.mark.parametrize("reply", [None, "text", Response(b"{}"), Transport()], ids=repr)
+def test_what_is_no_stream_is_left_alone(reply: object) -> None:
+    """A reply that is there already gets neither a timer nor a callback."""
 
     async def main() -> int:
         abort_at(5, reply, DeadlineExceeded)
         return timers()
 
     assert (0, 0.0) == run_virtual(main())
+    assert None is getattr(reply, "ended", None)

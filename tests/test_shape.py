@@ -42,6 +42,7 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/errors.py", "length", "llmstack.errors"): "the whole tree in one file, and drawn",
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
+    ("llmstack/integrations/aiohttp.py", "broad except", "Exception"): "judge() is its classify=",
 }
 
 PACKAGE: Final = sources("llmstack")

@@ -25,12 +25,12 @@ from llmstack.order import Bound
 from llmstack.service import Req, Resp, Service, deadline_of
 
 
-__all__ = ["Retry", "RetryService"]
+__all__ = ["Retry", "RetryService", "always"]
 
 log: Final = structlog.get_logger("llmstack")
 
 
-def _always(_request: object, /) -> bool:
+def always(_request: object, /) -> bool:
     """Say yes: generation changes nothing but the bill."""
     return True
 
@@ -58,7 +58,7 @@ class Retry:
     base: float = field(default=0.5, validator=validators.gt(0))
     cap: float = field(default=8.0, validator=validators.gt(0))
     patience: float = field(default=60.0, validator=validators.ge(0))
-    idempotent: Callable[[Any], bool] = field(default=_always, repr=False)
+    idempotent: Callable[[Any], bool] = field(default=always, repr=False)
     classify: Callable[[Exception], LLMStackError | None] = field(default=classify, repr=False)
     rng: Random | None = field(default=None, repr=False, eq=False)
 

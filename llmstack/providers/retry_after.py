@@ -70,7 +70,7 @@ def retry_after(
     return _first(
         _largest(_number(part) for part in headers.get("retry-after", "").split(",")),
         _dated(headers.get("retry-after", ""), now),
-        _largest(duration(found[1].rstrip(".")) for found in _HINT.finditer(hint)),
+        _largest(duration(found[1]) for found in _HINT.finditer(hint)),
         _largest(
             _reset(headers.get(reset, "").strip(), now)
             for remaining, reset in _DIMENSIONS

@@ -24,6 +24,9 @@ from tests.estimators.circuit_model import BASE, CAP, Entry, Past
 #: Binary fractions, so that sums of times are exact.
 seconds = st.sampled_from([0.25, 1.0, 2.5, 3.0, 5.0, 7.5, 15.0, 30.0, 90.0])
 draws = st.sampled_from([0.0, 0.0625, 0.125, 0.5, 0.75, 0.96875])
+waits = st.sampled_from([0.0, 0.0, 20.0, 400.0])
+verdicts = st.sampled_from(["ok", "bad", "bad", "bad", "neutral"])
+mostly = st.sampled_from([True, True, True, False])
 
 REQUESTS: Final = {
     "foreign": object(),
@@ -62,10 +65,16 @@ class CircuitAgainstPast(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(asks=st.sampled_from(sorted(REQUESTS)), draw=draws, allowed=st.booleans())
+    @precondition(lambda self: self.past.state == "open")
+    @rule()
+    def the_open_time_passes(self) -> None:
+        self.now = max(self.now, self.past.until)
+
+    @rule(asks=st.sampled_from(sorted(REQUESTS)), draw=draws, allowed=mostly)
     def ask(self, asks: str, draw: float, *, allowed: bool) -> None:
         self.draw, self.allowed = draw, allowed
         expected = self.past.answer(self.now, draw, asks=asks, allowed=allowed)
+        call = len(self.past.log)
         try:
             permit = self.circuit.admit(self.now, REQUESTS[asks])
         except CircuitOpen as refusal:
@@ -74,20 +83,12 @@ class CircuitAgainstPast(RuleBasedStateMachine):
             answer: tuple[object, ...] = "refused", refusal.soft, ready
         else:
             answer = ("probe",) if permit.probe else ("pass",)
-            self.out[len(self.past.log)] = permit
-            self.past.log.append(Entry("sent", self.now, len(self.past.log), probe=permit.probe))
+            self.out[call] = permit
+            self.past.log.append(Entry("sent", self.now, call, probe=permit.probe))
 
         assert expected == answer
 
-    @precondition(lambda self: self.out)
-    @rule(
-        data=st.data(),
-        verdict=st.sampled_from(["ok", "bad", "bad", "bad", "neutral"]),
-        draw=draws,
-        named=st.sampled_from([0.0, 0.0, 20.0, 400.0]),
-    )
-    def end(self, data: st.DataObject, verdict: str, draw: float, named: float) -> None:
-        call = data.draw(st.sampled_from(sorted(self.out)))
+    def ends(self, call: int, verdict: str, draw: float, named: float) -> None:
         permit, turns = self.out.pop(call), self.turns()
         self.draw = draw
         turned = self.circuit.settle(permit, VERDICTS[verdict](self.now, named), self.now)
@@ -95,6 +96,23 @@ class CircuitAgainstPast(RuleBasedStateMachine):
         self.past.log.append(Entry("over", self.now))
 
         assert (self.turns() > turns) == turned
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), verdict=verdicts, draw=draws, named=waits)
+    def end(self, data: st.DataObject, verdict: str, draw: float, named: float) -> None:
+        self.ends(data.draw(st.sampled_from(sorted(self.out))), verdict, draw, named)
+
+    @rule(
+        asks=st.sampled_from(["foreign", "insists"]),
+        script=st.lists(verdicts, min_size=1, max_size=8),
+        draw=draws,
+    )
+    def calls(self, asks: str, script: list[str], draw: float) -> None:
+        for verdict in script:
+            call = len(self.past.log)
+            self.ask(asks, draw, allowed=True)
+            if call in self.out:
+                self.ends(call, verdict, draw, 0.0)
 
     @precondition(lambda self: any(permit.probe for permit in self.out.values()))
     @rule(data=st.data())

@@ -43,6 +43,7 @@ OUTSIDE: Final[Mapping[str, str]] = {
     "attrs": "errors",
     "structlog": "errors",
     "aiohttp": "providers",
+    "yarl": "providers",  # the addresses of aiohttp
     "hypothesis": "testing",
     "prometheus_client": "integrations",
     "cattrs": "config",
@@ -68,16 +69,17 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").is_file() or path.is_dir()
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The modules that are imported anywhere under *tree*, with the lines."""
+def imports(tree: ast.AST) -> list[tuple[int, str]]:
+    """The modules that are imported anywhere under *tree*, each once a line."""
+    found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found |= {(node.lineno, alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield node.lineno, inner if is_module(inner) else base
+            inner = [f"{base}.{alias.name}" for alias in node.names]
+            found |= {(node.lineno, name if is_module(name) else base) for name in inner}
+    return sorted(found)
 
 
 def lazy(source: Source) -> Iterator[tuple[Function, int, str]]:
@@ -112,7 +114,7 @@ def no_siblings(source: Source) -> Iterator[Fault]:
     package, _, own = source.module.rpartition(".")
     if package not in {"llmstack.layers", "llmstack.routers"}:
         return
-    for line, module in dict.fromkeys(imports(source.tree)):
+    for line, module in imports(source.tree):
         if module.startswith(package) and module not in SHARED:
             yield Fault("sibling", line, module, f"is imported by its sibling {own}")
 

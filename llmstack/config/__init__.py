@@ -1,0 +1,109 @@
+"""A TOML file becomes a gateway: read, checked whole, and built.
+
+Errors: `ConfigMistakes`, a `ConfigError` that lists every mistake with its path and line.
+Secrets are named in the file (``env:NAME``, ``file:PATH``), never written into it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path as File
+from typing import Any, Final, final
+
+from attrs import frozen
+
+from llmstack.builder import Stack
+from llmstack.config.build import Routes, endpoint_of
+from llmstack.config.lines import lines_of
+from llmstack.config.mistakes import ConfigMistakes, Mistakes, did_you_mean
+from llmstack.config.reading import Reader
+from llmstack.config.tables import EndpointTable, RouteTable, ServerTable, address
+from llmstack.endpoint import Endpoint
+from llmstack.messages import Request, dispatch
+from llmstack.providers.transport import Transport
+from llmstack.recorder import MemoryRecorder, Recorder
+
+
+__all__ = ["Config", "ConfigMistakes", "load", "parse"]
+
+_LINE: Final = re.compile(r"^(?P<says>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$")
+
+
+@final
+@frozen(kw_only=True)
+class Config:
+    """A configuration that is right: the server's settings, and a stack for each route.
+
+    *warnings* are doubts about the order of layers, each with its path.
+    """
+
+    server: ServerTable
+    routes: Mapping[str, Stack[Request, Any]]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def listen(self) -> tuple[str, int]:
+        """The host and the port to listen at."""
+        return address(self.server.listen)
+
+
+def load(path: str, recorder: Recorder | None = None) -> Config:
+    """Read, check and build the configuration in the file *path*."""
+    try:
+        raw = File(path).read_bytes()
+    except OSError as error:
+        raise ConfigMistakes(path, (f"it cannot be read: {error.strerror}",)) from None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigMistakes(path, (f"line {line}: it is not UTF-8",)) from None
+    return parse(text, path, recorder)
+
+
+def parse(text: str, file: str = "the configuration", recorder: Recorder | None = None) -> Config:
+    """Check and build the configuration *text*; *file* is what messages call it."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigMistakes(file, (_syntax(str(error)),)) from None
+    reader = Reader(Mistakes(lines_of(text)))
+    for extra in data.keys() - {"server", "endpoints", "routes"}:
+        hint = did_you_mean(extra, ("server", "endpoints", "routes"))
+        reader.mistakes.add((extra,), f"is no table here; {hint}")
+    server = reader.read(data.get("server", {}), ServerTable, ("server",)) or ServerTable()
+    tables = _tables(reader, data, "endpoints", EndpointTable)
+    routes = _tables(reader, data, "routes", RouteTable)
+    for name in tables.keys() & routes.keys():
+        reader.mistakes.add(("routes", name), "an endpoint has that name too")
+    transport = Transport()
+    endpoints = {
+        # A stand-in for one with mistakes, so that whoever names it is not wrong as well.
+        name: Endpoint(name, dispatch) if table is None else endpoint_of(name, table, transport)
+        for name, table in tables.items()
+    }
+    right = {name: table for name, table in routes.items() if table is not None}
+    building = Routes(right, endpoints, recorder or MemoryRecorder(), reader)
+    built = building.build()
+    reader.mistakes.raise_any(file)
+    return Config(server=server, routes=built, warnings=tuple(building.warnings))
+
+
+def _tables(
+    reader: Reader, data: Mapping[str, Any], section: str, kind: type[Any]
+) -> dict[str, Any]:
+    """Read each table of a section; None for one with mistakes."""
+    tables = data.get(section)
+    if not isinstance(tables, dict) or not tables:
+        reader.mistakes.add((section,), f"there must be at least one [{section}.NAME]")
+        return {}
+    return {name: reader.read(each, kind, (section, name)) for name, each in tables.items()}
+
+
+def _syntax(says: str) -> str:
+    match = _LINE.match(says)
+    if match is None:
+        return f"it is not TOML: {says}"
+    return f"line {match['line']}, column {match['column']}: it is not TOML: {match['says']}"

@@ -1,0 +1,72 @@
+"""The mistakes in a configuration file: all of them at once, each with its path and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import final
+
+from attrs import define, field
+
+from llmstack.config.lines import Path
+from llmstack.errors import ConfigError
+
+
+__all__ = ["ConfigMistakes", "Mistakes", "did_you_mean", "shown"]
+
+
+@final
+class ConfigMistakes(ConfigError):
+    """A configuration file with mistakes; *mistakes* has a line of text for each."""
+
+    def __init__(self, file: str, mistakes: tuple[str, ...]) -> None:
+        count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+        super().__init__("\n  ".join([f"{file} has {count}:", *mistakes]))
+        self.mistakes = mistakes
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at what was meant by *word*, or what there is."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names)}" if names else ""
+
+
+@final
+@define(eq=False)
+class Mistakes:
+    """Collects mistakes in the order of the file."""
+
+    lines: Mapping[Path, int]
+    found: list[tuple[int, str]] = field(factory=list, init=False)
+
+    def add(self, path: Path, says: str) -> None:
+        """Note what is wrong at *path*; a part that is missing has the line of its parent."""
+        line = next(
+            (self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1
+        )
+        self.found.append((line, f"line {line}: {shown(path)}: {says}"))
+
+    def raise_any(self, file: str) -> None:
+        """Raise `ConfigMistakes` if there are any."""
+        if self.found:
+            texts = dict.fromkeys(text for _, text in sorted(self.found, key=lambda one: one[0]))
+            raise ConfigMistakes(file, tuple(texts))
+
+
+def shown(path: Path) -> str:
+    """Write *path* as one would in TOML.
+
+    >>> shown(("routes", "*", "layers", 0, "use"))
+    'routes."*".layers[0].use'
+    """
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = part.replace("-", "_").isidentifier()
+            text += f".{part}" if plain else f'."{part}"'
+    return text.removeprefix(".") or "the file"

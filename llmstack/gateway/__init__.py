@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server that is made only of stacks: it reads, routes and replies."""

@@ -1,0 +1,160 @@
+"""A request, from headers and bytes: what a stack can take, or the problem with it.
+
+Pure: no I/O and no clock, and whatever the bytes are, there is an answer and no exception.
+A problem says what is wrong and where, and repeats nothing of the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from llmstack.body import Body
+from llmstack.call import Call
+from llmstack.gateway.errors import Problem
+from llmstack.gateway.fields import FORBIDDEN, KNOWN, called, plain
+from llmstack.gateway.strict import decode
+from llmstack.messages import Request
+
+
+__all__ = ["check_content", "check_headers", "parse", "too_large"]
+
+#: Names of models are for people and logs.
+LONGEST_NAME: Final = 256
+
+#: Two of one of these, and two readers may believe different ones.
+_ONCE: Final = frozenset(
+    {b"authorization", b"content-encoding", b"content-length", b"content-type", b"host"}
+    | {b"transfer-encoding", b"x-request-id"}
+)
+_JSON: Final = "application/json"
+
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
+
+
+def check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Problem | None:
+    """Return what is wrong with the names of the headers *raw*: one is there twice, or odd."""
+    names = [name.lower() for name, _ in raw]
+    if b"_" in b"".join(names):
+        # To some servers X_A and X-A are the same header, so nobody may send the first.
+        return Problem(400, "a header has an underscore in its name", code="bad_header")
+    if len(set(names)) == len(names):
+        return None
+    for name in sorted(_ONCE):
+        if names.count(name) > 1:
+            shown = name.decode()
+            return Problem(400, f"the header {shown} is there twice", code="bad_header")
+    return None
+
+
+def check_content(headers: Mapping[str, str], max_body: int) -> Problem | None:
+    """Return what is wrong with the body as the *headers* announce it."""
+    encoding = headers.get("Content-Encoding")
+    if encoding is not None and encoding.strip().lower() != "identity":
+        return _unsupported("Content-Encoding", "identity")
+    kind = headers.get("Content-Type", "")
+    if kind != _JSON and not _is_json(kind):
+        return _unsupported("Content-Type", _JSON)
+    length = headers.get("Content-Length", "0")
+    # More digits than this are too many bytes whatever they say.
+    if len(length) > len(str(max_body)) + 1 or int(length) > max_body:
+        return too_large(max_body)
+    return None
+
+
+def _unsupported(header: str, wanted: str) -> Problem:
+    code = "unsupported_media_type"
+    return Problem(415, f"{header} must be {wanted}", param=header, code=code, close=True)
+
+
+def _is_json(kind: str) -> bool:
+    media, _, rest = kind.partition(";")
+    charset = rest.strip().lower().removeprefix("charset=").strip('"')
+    return media.strip().lower() == _JSON and charset in {"", "utf-8", "utf8"}
+
+
+def too_large(max_body: int) -> Problem:
+    """Return the problem of a body that is longer than *max_body* bytes."""
+    message = f"the body is longer than {max_body} bytes"
+    return Problem(413, message, code="payload_too_large", close=True)
+
+
+def parse(operation: str, raw: bytes, call: Call) -> Request | Problem:
+    """Return the request that *raw* is the body of, or the first problem with it."""
+    data, fault = decode(raw)
+    if fault:
+        return Problem(400, fault, code="invalid_json")
+    if not isinstance(data, dict):
+        message = f"the body must be an object, and it is {called(data)}"
+        return Problem(400, message, code="invalid_json")
+    problem = (
+        _check_model(data.get("model"))
+        or _NEEDED[operation](data)
+        or next(_wrong(data, KNOWN[operation]), None)
+    )
+    if problem is not None:
+        return problem
+    stream = data.get("stream") is True
+    return Request(data["model"], Body(raw, data), operation, stream, call=call)
+
+
+def _bad(param: str, message: str) -> Problem:
+    return Problem(400, f"{param} {message}", param=param, code="invalid_value")
+
+
+def _check_model(model: object) -> Problem | None:
+    if not isinstance(model, str):
+        return _bad("model", _must_be("a string", model))
+    if not model or len(model) > LONGEST_NAME or not model.isprintable():
+        return _bad("model", f"must be 1 to {LONGEST_NAME} printable characters")
+    return None
+
+
+def _must_be(what: str, value: object) -> str:
+    return f"must be {what}" if value is None else f"must be {what}, and it is {called(value)}"
+
+
+def _wrong(data: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each field of the wrong type, and each that is forbidden."""
+    for name, value in data.items():
+        kind = known.get(name)
+        if kind is None:
+            if plain(name) in FORBIDDEN:
+                message = "is not for callers to choose: endpoints come from the configuration"
+                yield Problem(400, f"{name} {message}", param=name, code="forbidden_field")
+        elif value is not None and not kind.fits(value):
+            yield _bad(name, _must_be(kind.says, value))
+
+
+def _check_messages(data: Mapping[str, Any]) -> Problem | None:
+    messages = data.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return _bad("messages", "must be an array of at least one message")
+    for n, message in enumerate(messages):
+        if not isinstance(message, dict):
+            return _bad(f"messages[{n}]", _must_be("an object", message))
+        role = message.get("role")
+        if not isinstance(role, str) or not role:
+            return _bad(f"messages[{n}].role", "must be a string that is not empty")
+        content = message.get("content")
+        if not isinstance(content, (str, list)) and content is not None:
+            return _bad(f"messages[{n}].content", _must_be("a string or an array", content))
+    return None
+
+
+def _check_input(data: Mapping[str, Any]) -> Problem | None:
+    given = data.get("input")
+    if isinstance(given, str) and given:
+        return None
+    # Of many texts only the first is looked at: it is one kind or the other for all.
+    if isinstance(given, list) and given and _is_text(given[0]):
+        return None
+    return _bad("input", "must be a text or an array of texts, as strings or as tokens")
+
+
+def _is_text(value: object) -> bool:
+    is_token = isinstance(value, int) and not isinstance(value, bool)
+    return is_token or (isinstance(value, (str, list)) and bool(value))
+
+
+_NEEDED: Final = {"chat": _check_messages, "embeddings": _check_input}

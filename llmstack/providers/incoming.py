@@ -1,0 +1,211 @@
+"""A reply as its bytes come in, and what aiohttp's complaints mean in our words.
+
+This is the border: no aiohttp exception passes it. Ours say nothing that the other side
+has said, and of aiohttp's only those are kept as a cause that hold neither request
+headers, which have the key, nor bytes of the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final, final
+
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientResponseError,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+)
+from attrs import define, field
+
+from llmstack.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    ProtocolError,
+    UpstreamError,
+    UpstreamTimeout,
+)
+
+
+__all__ = ["BadFraming", "Incoming", "fault_of"]
+
+
+class BadFraming(ClientPayloadError):
+    """The body of a reply cannot be told from what is around it."""
+
+
+#: Seconds and, by aiohttp's own flow control, 128 KiB that a finished reply may still take
+#: to end its body, so that its connection can be used again.
+LINGER: Final = 0.25
+
+#: Their texts have addresses and numbers only.
+_HARMLESS: Final = (ClientConnectorError, ConnectionTimeoutError, ClientOSError, ClientPayloadError)
+
+#: The first row that fits counts.
+_MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError], str]]] = (
+    ((ClientConnectorDNSError,), ConnectionFailed, "the name of the host is not known"),
+    ((ClientConnectorError,), ConnectionFailed, "could not connect"),
+    ((ServerDisconnectedError,), ConnectionLost, "the connection was closed before a reply"),
+    ((ClientResponseError, BadFraming, RuntimeError), ProtocolError, "the reply is not HTTP"),
+    ((ClientPayloadError,), ConnectionLost, "the connection was cut inside the reply"),
+)
+
+_KEPT: Final = frozenset({"content-type", "x-request-id", "openai-processing-ms"})
+_KEPT_FAMILIES: Final = ("x-ratelimit-", "retry-after")
+
+
+def fault_of(error: Exception) -> UpstreamError:
+    """Say in our words what *error* of aiohttp means; never raises."""
+    fault = _translated(error)
+    if isinstance(error, _HARMLESS):
+        fault.__cause__ = _without_frames(error)
+    return fault
+
+
+def _translated(error: Exception) -> UpstreamError:
+    if isinstance(error, ConnectionTimeoutError):
+        return UpstreamTimeout("the connection was not made in time", phase="connect")
+    # With no words of its own it carries the head that was cut, as far as it came.
+    if isinstance(error, ServerDisconnectedError) and not isinstance(error.message, str):
+        return ProtocolError("the connection was closed inside the head of the reply")
+    for kinds, meaning, words in _MEANINGS:
+        if isinstance(error, kinds):
+            return meaning(words)
+    return ConnectionLost(f"the connection was lost{_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    name = errno.errorcode.get(number) if isinstance(number, int) else None
+    return f" ({name or type(error).__name__})"
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Return *error* without its traceback and causes: their locals hold the request."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+@final
+@define(eq=False)
+class Incoming:
+    """The head of a reply, and its body to be read; whoever has it closes or releases it."""
+
+    response: ClientResponse = field(repr=False)
+    _lost: asyncio.Future[None] | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        connection = self.response.connection
+        protocol = None if connection is None else connection.protocol
+        # aiohttp 3.14.5 tells nobody when it cannot read on in the middle of a body: it
+        # closes the connection, and a reader waits for ever. So the loss itself is heard.
+        self._lost = None if protocol is None else protocol.closed
+        if self._lost is not None:
+            self._lost.add_done_callback(self._on_lost)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def content_type(self) -> str:
+        """The media type alone, in lower case."""
+        return self.response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def encoded(self) -> bool:
+        """Whether the body is compressed although nobody asked for it."""
+        encoding = self.response.headers.get("content-encoding", "")
+        return encoding.strip().lower() not in {"", "identity"}
+
+    def headers(self) -> dict[str, str]:
+        """Return all headers; names in lower case, several values of one joined by commas."""
+        found: dict[str, str] = {}
+        for name, value in self.response.headers.items():
+            key = name.lower()
+            found[key] = f"{found[key]}, {value}" if key in found else value
+        return found
+
+    def kept(self) -> Mapping[str, str]:
+        """Return the headers that go on to the caller; the last of several values."""
+        return {
+            key: value
+            for name, value in self.response.headers.items()
+            if (key := name.lower()) in _KEPT or key.startswith(_KEPT_FAMILIES)
+        }
+
+    async def chunk(self) -> bytes:
+        """Return what has come since, b"" at a clean end."""
+        try:
+            return await self.response.content.readany()
+        # aiohttp raises a RuntimeError where the connection is gone and nobody said why.
+        except (ClientError, OSError, RuntimeError) as error:
+            fault = fault_of(error)
+        raise fault
+
+    async def body(self, limit: int) -> bytes:
+        """Return the whole body; `ProtocolError` if it is compressed or over *limit* bytes."""
+        if self.encoded:
+            raise ProtocolError("the body is compressed, which was not asked for")
+        parts: list[bytes] = []
+        room = limit
+        while part := await self.chunk():
+            room -= len(part)
+            if room < 0:
+                raise ProtocolError(f"the body is longer than {limit} bytes")
+            parts.append(part)
+        self.close()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Close the connection, unless the body has ended: then the pool has it. Never raises."""
+        self._forget()
+        with suppress(RuntimeError):  # the loop is closed
+            self.response.close()
+        connection = self.response.connection
+        # On a closed loop aiohttp leaves it as it is. The first close unregisters the
+        # transport and fails to schedule the rest, the second one lets go of it.
+        for _ in range(2 if connection is not None else 0):
+            with suppress(RuntimeError):
+                connection.close()  # type: ignore[union-attr]
+
+    def release(self) -> None:
+        """Let the connection go back to the pool when the body ends, which is soon or never."""
+        self._forget()
+        if self.response.content.is_eof():
+            return
+        try:
+            timer = asyncio.get_running_loop().call_later(LINGER, self.response.close)
+        except RuntimeError:  # no loop runs any more
+            self.close()
+        else:
+            self.response.content.on_eof(timer.cancel)
+
+    def _forget(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost.remove_done_callback(self._on_lost)
+            # Its exception, if there will be one, is news to nobody; without a callback
+            # that looks at it, asyncio would complain. One is enough for a connection.
+            lost.remove_done_callback(_look_at)
+            lost.add_done_callback(_look_at)
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        _look_at(lost)
+        content = self.response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(BadFraming("the connection was closed inside the body"))
+
+
+def _look_at(lost: asyncio.Future[None]) -> None:
+    if not lost.cancelled():
+        lost.exception()

@@ -1,0 +1,144 @@
+"""The event stream of a chat completion: from bytes to events, to its terminal or its end.
+
+`opened` waits for the first content and hands up an `EventStream`. What comes before is
+held, at most 256 KiB, and replayed; what goes wrong before is an ordinary exception of the
+tree. After it a failure is `StreamBroken`, and a clean end without the terminal is
+`StreamIncomplete`. Which of the two it is depends on the order of the events alone, not on
+how the network cut them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from attrs import define, field
+
+from llmstack.call import Usage
+from llmstack.errors import (
+    EmptyResponse,
+    ProtocolError,
+    StreamBroken,
+    StreamIncomplete,
+    UpstreamError,
+)
+from llmstack.providers.incoming import Incoming
+from llmstack.providers.openai.classify import request_id
+from llmstack.providers.openai.progress import Progress
+from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
+from llmstack.stream import EventStream
+
+
+__all__ = ["ChatStream", "opened"]
+
+#: Bytes of events that may come before the first content.
+PREAMBLE: Final = 256 << 10
+
+
+async def opened(
+    incoming: Incoming, *, endpoint: str | None = None, done_is_terminal: bool = False
+) -> EventStream:
+    """Return the stream at its first content; raise what ends it before.
+
+    *endpoint* is for the errors of the stream. Whoever calls closes *incoming* if this
+    raises.
+    """
+    source = ChatStream(incoming, Progress(incoming.headers, done_is_terminal), endpoint)
+    held = await source.preamble()
+    return EventStream(source, incoming.status, incoming.kept(), held=held)
+
+
+@final
+@define(eq=False)
+class ChatStream:
+    """The source of an `EventStream`: reads when asked, and knows whether all has come."""
+
+    incoming: Incoming
+    progress: Progress
+    endpoint: str | None = None
+    _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+    _failure: UpstreamError | None = field(default=None, init=False)
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, once the provider has said them."""
+        return self.progress.usage
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream is over, with its terminal and without an error."""
+        return self._over and self._failure is None and self.progress.whole
+
+    async def preamble(self) -> list[SSEEvent]:
+        """Return the events up to the first content, and those that came along with it."""
+        held: list[SSEEvent] = []
+        size = 0
+        while not self.progress.begun:
+            if self._over:
+                raise self._failure or EmptyResponse("the stream ended before any content")
+            events = await self._batch()
+            size += sum(len(event.raw) for event in events)
+            held += events
+            if size > PREAMBLE and not self.progress.begun:
+                raise ProtocolError(f"no content in the first {PREAMBLE} bytes of the stream")
+        return held
+
+    async def read(self) -> Sequence[SSEEvent]:
+        """Return what has come since, nothing after the terminal."""
+        events: Sequence[SSEEvent] = ()
+        while not events and not self._over:
+            try:
+                events = await self._batch()
+            except UpstreamError as error:
+                self._fail(error)
+        if events or self.complete:
+            return events
+        raise self._broken()
+
+    def close(self) -> None:
+        """Give the connection back if all has come, else close it."""
+        if self.complete:
+            self.incoming.release()
+        else:
+            self.incoming.close()
+
+    async def _batch(self) -> list[SSEEvent]:
+        """Read once; an error among the events waits until those before it are handed up."""
+        chunk = await self.incoming.chunk()
+        if not chunk:
+            self._over = True
+            return []
+        try:
+            events = self._parser.feed(chunk)
+        except SSELimitExceeded as error:
+            raise ProtocolError(str(error)) from error
+        passed: list[SSEEvent] = []
+        for event in events:
+            if self._over:
+                break
+            try:
+                if self.progress.take(event.data, event.event):
+                    passed.append(event)
+            except UpstreamError as error:
+                self._fail(error)
+            self._over = self._over or self.progress.done
+        return passed
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._over = True
+        self._failure = error.with_traceback(None)  # its frames hold this very object
+
+    def _broken(self) -> UpstreamError:
+        """Return what ended a stream of which content had been handed up."""
+        cause = self._failure
+        if cause is None:
+            error: UpstreamError = StreamIncomplete()
+        else:
+            error = StreamBroken(f"the stream broke off: {type(cause).__name__}")
+            error.__cause__ = cause
+            error.blames, error.code = cause.blames, cause.code
+            error.retry_after = cause.retry_after
+        error.endpoint, error.status = self.endpoint, self.incoming.status
+        error.request_id = request_id(self.incoming.headers())
+        return error

@@ -1,0 +1,206 @@
+"""The table: what an error in the OpenAI format means; pure, and it never raises.
+
+Most exact first: a code that means the same under every status; the status, or in a body or
+an event that came with a 200 the status that its codes stand for; then what some hosts hide
+under one status, told apart by fields, and by their words only where there is no field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from llmstack.errors import (
+    AuthFailed,
+    BadRequest,
+    CallerFault,
+    ConnectionFailed,
+    ConnectionLost,
+    ContentFiltered,
+    ContextLengthExceeded,
+    ModelNotFound,
+    Overloaded,
+    PayloadTooLarge,
+    PermissionDenied,
+    ProtocolError,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from llmstack.providers.openai.said import Said
+from llmstack.providers.redact import clean, identifier
+from llmstack.providers.retry_after import retry_after
+
+
+__all__ = ["Phase", "classify", "request_id"]
+
+#: Where the error stood: under an HTTP status of its own, in the body of a 200, in an event.
+Phase = Literal["status", "body", "event"]
+Kind = type[UpstreamError]
+
+#: These say all, whatever the status.
+_EXACT: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(
+        ("context_length_exceeded", "exceed_context_size_error"), ContextLengthExceeded
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter",
+            "content_policy_violation",
+            "invalid_prompt",
+            "responsibleaipolicyviolation",
+        ),
+        ContentFiltered,
+    ),
+    "invalid_api_key": AuthFailed,
+    "unsupported_country_region_territory": PermissionDenied,
+    **dict.fromkeys(("model_not_found", "deploymentnotfound"), ModelNotFound),
+    **dict.fromkeys(
+        (
+            "slow_down",
+            "server_is_overloaded",
+            "overloaded_error",
+            "capacity_exceeded",
+            "nocapacity",
+            "insufficient_system_resource",
+        ),
+        Overloaded,
+    ),
+}
+#: Money, in the many codes for it. ``insufficient_quota`` stays as the type under all of them.
+_SPENT: Final = re.compile(
+    r"insufficient_(?:quota|balance|credits?|funds)|credit_balance|billing_|"
+    r"(?:spend|spending|usage|budget)_(?:hard_)?limit|quota_exhausted"
+)
+
+#: What the vaguer codes stand for, where no status says it.
+_AS_STATUS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("invalid_request_error", "badrequesterror", "bad_request"), 400),
+    **dict.fromkeys(("authentication_error", "authenticationerror", "unauthorized"), 401),
+    **dict.fromkeys(("permission_error", "permissiondeniederror", "forbidden"), 403),
+    **dict.fromkeys(("not_found_error", "notfounderror", "not_found"), 404),
+    **dict.fromkeys(("timeout", "timeout_error", "request_timeout"), 408),
+    **dict.fromkeys(("request_too_large", "payload_too_large"), 413),
+    **dict.fromkeys(
+        (
+            "rate_limit_exceeded",
+            "rate_limit_error",
+            "ratelimiterror",
+            "ratelimitreached",
+            "too_many_requests",
+            "requests",
+            "tokens",
+        ),
+        429,
+    ),
+    **dict.fromkeys(("bad_gateway", "upstream_error"), 502),
+    **dict.fromkeys(("service_unavailable", "service_unavailable_error", "unavailable_error"), 503),
+}
+
+_BY_STATUS: Final[Mapping[int, Kind]] = {
+    401: AuthFailed,
+    402: QuotaExhausted,
+    403: PermissionDenied,
+    404: ModelNotFound,
+    408: UpstreamTimeout,
+    413: PayloadTooLarge,
+    424: ServerError,  # Groq: a dependency of theirs failed
+    429: RateLimited,
+    498: Overloaded,  # Groq: the flex tier is full
+    503: Overloaded,
+    # Of the edge. After 520 and 524 the origin had the request.
+    520: ConnectionLost,
+    **dict.fromkeys((521, 522, 523, 525, 526), ConnectionFailed),
+    524: ConnectionLost,
+    529: Overloaded,
+}
+
+#: Hosts that have no code for a prompt that is too long: OpenAI before 2023, vLLM, SGLang,
+#: Mistral, DeepSeek | vLLM from 0.16 | vLLM | llama.cpp | LM Studio and others.
+_TOO_LONG: Final = re.compile(
+    r"maximum context length"
+    r"|context length is only"
+    r"|longer than the maximum model length"
+    r"|exceeds? the available context size"
+    r"|exceeds? (?:the |this |model'?s? |maximum )*context (?:length|limit|window|size)"
+    r"|prompt is too long",
+    re.IGNORECASE,
+)
+_PER_DAY: Final = re.compile(r"\bper day\b", re.IGNORECASE)
+_HIGH_DEMAND: Final = re.compile(r"\bhigh demand\b", re.IGNORECASE)
+
+_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-generation-id")
+
+
+def classify(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    phase: Phase = "status",
+    *,
+    wall: float | None = None,
+) -> UpstreamError:
+    """Return the error that a reply means; never raises.
+
+    Names in *headers* are lower case. *wall* is the time of day, for waits that are dates.
+    Only a fault of the caller keeps the provider's words, cleaned: the caller has to
+    change something, and the words may repeat what the caller wrote.
+    """
+    said = Said.of(body)
+    wait = retry_after(headers, hint=said.message, wall=wall)
+    meant = status if phase == "status" else _meant(said)
+    kind = _kind(meant, said, wait)
+    error = kind(clean(said.message) if issubclass(kind, CallerFault) else "")
+    error.status = status
+    error.code = identifier(said.code)
+    error.request_id = request_id(headers)
+    if not isinstance(error, CallerFault):
+        error.retry_after = wait
+    # Only downwards: what the class calls final stays final.
+    if headers.get("x-should-retry", "").strip().lower() == "false":
+        error.again = False
+    return error
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id by which the provider knows the request."""
+    return next(filter(None, (identifier(headers.get(name)) for name in _REQUEST_IDS)), None)
+
+
+def _meant(said: Said) -> int:
+    """Return the status that the codes of an error stand for; 500 if they do not say."""
+    by_words = (_AS_STATUS[word] for word in said.words if word in _AS_STATUS)
+    return said.number or next(by_words, 500)
+
+
+def _kind(status: int, said: Said, wait: float | None) -> Kind:
+    if not 400 <= status <= 599:
+        return ProtocolError
+    for word in said.words:
+        if word in _EXACT:
+            return _EXACT[word]
+    if any(_SPENT.search(word) for word in said.words):
+        return QuotaExhausted
+    kind = _BY_STATUS.get(status, BadRequest if status < 500 else ServerError)
+    return _refined(kind, status, said, wait)
+
+
+def _refined(kind: Kind, status: int, said: Said, wait: float | None) -> Kind:
+    """Tell apart what some hosts put under one status."""
+    match status:
+        case 400 | 422 if _TOO_LONG.search(said.message):
+            return ContextLengthExceeded
+        case 402 if said.metadata.get("limit_source") == "openrouter_in_flight_budget":
+            # The one 402 that passes by itself, and only if it says when.
+            return QuotaExhausted if wait is None else RateLimited
+        case 403 if "reasons" in said.metadata or "flagged_input" in said.metadata:
+            return ContentFiltered  # OpenRouter's moderation
+        case 429 if _PER_DAY.search(said.message):
+            return QuotaExhausted
+        case 429 if _HIGH_DEMAND.search(said.message):
+            return Overloaded
+        case _:
+            return kind

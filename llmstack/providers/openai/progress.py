@@ -1,0 +1,126 @@
+"""What the events of a chat stream mean: content, finishes, usage, errors. No I/O.
+
+Content is a delta with text, reasoning, a tool call, a refusal, or a finish other than a
+bare ``stop``. A stream is whole when every choice that was seen has finished; ``[DONE]``
+alone says so only where the endpoint is known to leave the finish out. The first finish of
+a choice counts; what comes for it later is dropped. An error outweighs everything.
+
+Errors: what an error event means by `classify`, `Overloaded` and `ServerError` for a finish
+that is one, `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, final
+
+from attrs import define, field
+
+from llmstack.call import Usage
+from llmstack.errors import Overloaded, ProtocolError, ServerError, UpstreamError
+from llmstack.providers.openai.classify import classify
+from llmstack.providers.openai.said import as_object, decoded
+from llmstack.providers.openai.template import Template
+from llmstack.providers.openai.usage import usage_of
+
+
+__all__ = ["Progress", "failed_finish", "has_content"]
+
+CHOICES: Final = 128
+DONE: Final = b"[DONE]"
+
+_CONTENT: Final = (
+    *("content", "reasoning_content", "reasoning", "reasoning_details", "refusal"),
+    *("tool_calls", "function_call", "audio", "images"),
+)
+#: Finishes by which a provider says that it could not go on.
+_FAILED: Final[Mapping[str, type[UpstreamError]]] = {
+    "insufficient_system_resource": Overloaded,  # DeepSeek
+    "error": ServerError,  # OpenRouter
+}
+
+
+def has_content(message: object) -> bool:
+    """Whether a message or a delta says anything."""
+    said = as_object(message)
+    return any(said.get(name) for name in _CONTENT)
+
+
+def failed_finish(choice: Mapping[str, Any]) -> UpstreamError | None:
+    """Return the error that the finish of *choice* stands for."""
+    finish = choice.get("finish_reason")
+    kind = _FAILED.get(finish) if isinstance(finish, str) else None
+    return None if kind is None else kind("the provider gave the answer up")
+
+
+@final
+@define(eq=False)
+class Progress:
+    """How far a stream has come.
+
+    *begun* since its first content, *done* since ``[DONE]``. *headers* gives those of the
+    reply, for an error.
+    """
+
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
+    done_is_terminal: bool = False
+    usage: Usage | None = field(default=None, init=False)
+    begun: bool = field(default=False, init=False)
+    done: bool = field(default=False, init=False)
+    _open: set[int] = field(factory=set, init=False)
+    _finished: set[int] = field(factory=set, init=False)
+    _template: Template = field(factory=Template, init=False, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stream may end here."""
+        return (not self._open and bool(self._finished)) or (self.done and self.done_is_terminal)
+
+    def take(self, data: bytes, name: str = "") -> bool:
+        """Learn from one event; return whether it is to be handed on.
+
+        Raises what an error event means.
+        """
+        if name != "error" and self._template.fits(data):
+            return True
+        if data.strip() == DONE:
+            self.done = True
+            return self.whole
+        chunk = decoded(data)
+        if not isinstance(chunk, dict):
+            raise ProtocolError("an event is not a JSON object")
+        if chunk.get("error") or chunk.get("object") == "error" or name == "error":
+            raise classify(200, self.headers(), data, "event")
+        choices = chunk.get("choices") or ()
+        if not isinstance(choices, (list, tuple)):
+            raise ProtocolError("the choices of an event are no list")
+        usage = usage_of(chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage"))
+        self.usage = usage or self.usage
+        late = [self._choice(choice, counts=usage is not None) for choice in choices]
+        if self._finished:
+            self._template.forget()
+        elif self.begun and len(late) == 1 and usage is None:
+            self._template.learn(data)
+        return not any(late)
+
+    def _choice(self, choice: object, *, counts: bool) -> bool:
+        """Learn from one choice; return whether it comes too late.
+
+        Some hosts repeat the finish in the event that *counts* the tokens: that one passes.
+        """
+        said = as_object(choice)
+        index = said.get("index", 0)
+        if not isinstance(index, int) or not 0 <= index < CHOICES:
+            raise ProtocolError("a choice has an impossible index")
+        failed = failed_finish(said)
+        if failed is not None:
+            raise failed
+        content, finish = has_content(said.get("delta")), said.get("finish_reason") or None
+        if index in self._finished:
+            return content or (finish is not None and not counts)
+        self._open.add(index)
+        if finish is not None:
+            self._open.discard(index)
+            self._finished.add(index)
+        self.begun = self.begun or content or finish not in (None, "stop")
+        return False

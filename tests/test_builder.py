@@ -1,0 +1,567 @@
+"""The builder and the stack: laws, lookup, description, statistics, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeVar
+
+import attrs
+import pytest
+from attrs import define, field, frozen
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmstack.builder import ServiceBuilder, Stack
+from llmstack.combine import either, filter, layer_fn, map_error, map_request, optional  # noqa: A004
+from llmstack.endpoint import Endpoint, EndpointSet
+from llmstack.errors import ConfigError, LLMStackError, Overloaded
+from llmstack.order import Bound
+from llmstack.service import Layer, Service
+
+
+T = TypeVar("T")
+Any_ = Service[Any, Any]
+
+
+async def echo(request: Any, /) -> Any:  # noqa: ANN401 -- as it came
+    """The floor."""
+    return request
+
+
+def ask(service: Service[Any, T], request: object = "?") -> T:
+    async def main() -> T:
+        return await service(request)
+
+    return asyncio.run(main())
+
+
+def result(service: Service[str, Any], request: str) -> object:
+    """What a call gives, be it an error."""
+    try:
+        return ask(service, request)
+    except LLMStackError as error:
+        return type(error), str(error), repr(error.__cause__)
+
+
+@frozen
+class Mark:
+    """A layer that marks the request on its way down and the reply on its way up."""
+
+    text: str
+
+    def __call__(self, inner: Any_, /) -> Any_:
+        async def service(request: str, /) -> str:
+            return f"{await inner(request + self.text)}/{self.text}"
+
+        return service
+
+
+async def again(inner: Service[str, str], request: str) -> str:
+    return await inner(request) + await inner(request)
+
+
+def renamed(error: Exception) -> Exception:
+    return Overloaded(f"<{error}>")
+
+
+def short(request: str) -> bool:
+    return len(request) < 4
+
+
+layers: st.SearchStrategy[Layer] = st.recursive(
+    st.builds(Mark, st.sampled_from("xyz"))
+    | st.sampled_from(
+        [layer_fn(again), map_error(renamed), map_request(str.upper), filter(short), optional(None)]
+    ),
+    lambda inner: st.builds(either, st.just(short), inner, inner),
+    max_leaves=3,
+)
+requests = st.text("ab", max_size=4)
+
+
+def built(*parts: Layer) -> ServiceBuilder:
+    builder = ServiceBuilder()
+    for part in parts:
+        builder = builder.layer(part)
+    return builder
+
+
+@given(requests)
+def test_a_stack_without_layers_is_its_floor(request_: str) -> None:
+    """The first law: identity."""
+    assert request_ == result(ServiceBuilder().service(echo), request_)
+
+
+@given(a=layers, b=layers, request_=requests)
+def test_the_first_layer_added_is_the_outermost(a: Layer, b: Layer, request_: str) -> None:
+    """The law that names the builder's sense: layer(a).layer(b).service(s) is a(b(s))."""
+    assert result(a(b(echo)), request_) == result(built(a, b).service(echo), request_)
+
+
+@given(a=layers, b=layers, c=layers, request_=requests)
+def test_stacks_of_stacks_are_stacks(a: Layer, b: Layer, c: Layer, request_: str) -> None:
+    """The law of association: it makes no difference where a stack is cut in two."""
+    whole = result(built(a, b, c).service(echo), request_)
+
+    assert whole == result(built(a).service(built(b, c).service(echo)), request_)
+    assert whole == result(built(a, b).service(built(c).service(echo)), request_)
+
+
+@given(st.lists(layers, max_size=4))
+def test_a_builder_never_changes(parts: list[Layer]) -> None:
+    """What is made of it is another one; each step can be built upon alone."""
+    steps = [ServiceBuilder()]
+    for part in parts:
+        steps.append(steps[-1].layer(part))
+    steps[-1].service(echo)
+
+    there = [part for part in parts if part is not optional(None)]
+    assert tuple(there) == steps[-1].layers
+    assert () == steps[0].layers
+    assert [built(*parts[:n]) for n in range(len(steps))] == steps
+    with pytest.raises(AttributeError):
+        steps[0].layers = ()  # type: ignore[misc]
+
+
+def test_layers_may_be_given_at_once() -> None:
+    """As a tuple, in the same order."""
+    assert built(Mark("x"), Mark("y")) == ServiceBuilder((Mark("x"), Mark("y")))
+
+
+def test_a_layer_is_replaced_in_its_place() -> None:
+    """By role; the other builder is as before."""
+    before = built(Mark("x"), map_request(str.upper), Mark("y"))
+    after = before.replace("map_request", Mark("new"))
+
+    assert (Mark("x"), Mark("new"), Mark("y")) == after.layers
+    assert "map_request" in repr(before)
+
+
+@pytest.mark.parametrize(("role", "count"), [("Mark", 2), ("retry", 0)])
+def test_what_is_not_there_once_is_not_replaced(role: str, count: int) -> None:
+    """It is said how many there are."""
+    builder = built(Mark("x"), map_request(str.upper), Mark("y"))
+    with pytest.raises(ConfigError, match=f"{count} layers are {role}"):
+        builder.replace(role, Mark("new"))
+
+
+def test_a_seed_survives_every_step() -> None:
+    """Whatever is added or replaced."""
+    builder = ServiceBuilder(seed=7).layer(Mark("x")).replace("Mark", Mark("y"))
+
+    assert 7 == builder.seed
+    assert None is ServiceBuilder().seed
+
+
+def test_a_layer_object_keeps_no_state_of_a_stack() -> None:
+    """One builder, two stacks: each has services of its own."""
+    builder = built(Counting("one"))
+    first, second = builder.service(echo), builder.service(echo)
+    ask(first)
+
+    assert ({"one": {"calls": 1}}, {"one": {"calls": 0}}) == (
+        first.statistics(),
+        second.statistics(),
+    )
+
+
+@frozen
+class Dice:
+    """A layer whose service draws a number for each call."""
+
+    role: str = "dice"
+    rng: Random | None = field(default=None, eq=False, repr=False)
+
+    def __call__(self, inner: Any_, /) -> Any_:
+        rng = self.rng or Random()
+
+        async def service(request: list[float], /) -> list[float]:
+            draw = rng.random()
+            return [draw, *(await inner(request))]
+
+        return service
+
+
+def draws(stack: Any_, calls: int = 3) -> list[list[float]]:
+    return [ask(stack, []) for _ in range(calls)]
+
+
+def test_the_same_seed_rolls_the_same() -> None:
+    """In two stacks of one builder, and of equal builders; another seed rolls other numbers."""
+    builder = ServiceBuilder((Dice(), Dice()), seed=0)
+    expected = draws(builder.service(echo))
+
+    assert expected == draws(builder.service(echo))
+    assert expected == draws(ServiceBuilder(seed=0).layer(Dice()).layer(Dice()).service(echo))
+    assert expected != draws(ServiceBuilder((Dice(), Dice()), seed=1).service(echo))
+    assert None is builder.layers[0].rng  # type: ignore[attr-defined]
+
+
+def test_without_a_seed_chance_is_chance() -> None:
+    """Two stacks roll differently."""
+    builder = ServiceBuilder((Dice(),))
+
+    assert draws(builder.service(echo)) != draws(builder.service(echo))
+
+
+def test_each_layer_has_dice_of_its_own() -> None:
+    """Nobody's draws move when another one draws more: also one object used twice has two."""
+    dice = Dice()
+    stack = ServiceBuilder((dice, dice, either(bool, dice, dice)), seed=3).service(echo)
+    columns = list(zip(*draws(stack), strict=True))
+    other = ServiceBuilder((dice, layer_fn(again_first), dice), seed=3).service(echo)
+
+    assert 3 == len(set(columns))
+    assert list(columns[0]) == [row[0] for row in draws(other)]
+
+
+async def again_first(inner: Any_, request: list[float]) -> list[float]:
+    await inner(request)
+    return await inner(request)  # type: ignore[no-any-return]
+
+
+def test_dice_that_were_given_are_kept() -> None:
+    """A seed is for those who have none."""
+    stack = ServiceBuilder((Dice(rng=Random(5)), Dice()), seed=0).service(echo)
+    rng = Random(5)
+
+    assert [rng.random() for _ in range(3)] == [row[0] for row in draws(stack)]
+
+
+def test_a_seed_reaches_both_ways_of_a_choice() -> None:
+    """However deep; the two ways roll for themselves."""
+
+    def full(request: list[float]) -> bool:
+        return bool(request)
+
+    choice = either(full, Dice(), either(full, optional(None), Dice()))
+    stacks = [ServiceBuilder((choice,), seed=9).service(echo) for _ in range(2)]
+    then, otherwise = ([ask(stack, [1.0])[0] for stack in stacks], [ask(s, [])[0] for s in stacks])
+
+    assert 1 == len(set(then))
+    assert 1 == len(set(otherwise))
+    assert set(then) != set(otherwise)
+
+
+class Plain:
+    """A layer that is a plain class of a user, with chance of its own kind."""
+
+    rng = None
+
+    def __call__(self, inner: Any_, /) -> Any_:
+        return inner
+
+
+def test_a_seed_does_no_harm_to_other_layers() -> None:
+    """Functions and classes of any kind are layers."""
+    stack = ServiceBuilder((Plain(), Mark("x"), lambda inner: inner), seed=0).service(echo)
+
+    assert "?x/x" == ask(stack)
+
+
+PROGRAM: Final = """
+import asyncio
+from llmstack.builder import ServiceBuilder
+from llmstack.testing.scripted import echo
+from tests.test_builder import Dice, draws
+
+roles = {"retry", "hedge", "router", "shed"}  # a set, for its order follows the hash seed
+print(sorted(roles) != list(roles))
+layers = tuple(Dice(role) for role in sorted(roles))
+print(draws(ServiceBuilder(layers, seed=42).service(echo)))
+"""
+
+
+def printed(hash_seed: str) -> str:
+    """What the program prints in a process with that hash seed."""
+    root = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=env, cwd=root, capture_output=True, check=True
+    )
+    return run.stdout.decode().splitlines()[-1]
+
+
+def test_the_same_seed_rolls_the_same_in_every_process() -> None:
+    """Under any hash seed, and as here."""
+    here = draws(
+        ServiceBuilder(tuple(map(Dice, ["hedge", "retry", "router", "shed"])), seed=42).service(
+            echo
+        )
+    )
+
+    assert [str(here)] * 2 == [printed("1"), printed("2")]
+
+
+@frozen
+class Counting:
+    """A layer with a role, a place and statistics."""
+
+    role: str
+    limit: int = field(default=64, kw_only=True)
+    above: dict[str, str] = field(factory=dict, repr=False, kw_only=True)
+    below: dict[str, str] = field(factory=dict, repr=False, kw_only=True)
+    endpoints: Any = field(default=(), repr=False, kw_only=True)
+
+    def __call__(self, inner: Any_, /) -> CountingService:
+        return CountingService(self, inner)
+
+    def bound(self, inner: Bound, /) -> Bound:
+        return Bound(2 * inner.calls, 5.0)
+
+
+@define(eq=False)
+class CountingService:
+    layer: Counting
+    inner: Any_
+    calls: int = 0
+
+    async def __call__(self, request: object, /) -> object:
+        self.calls += 1
+        return await self.inner(request)
+
+    def statistics(self) -> dict[Hashable, int]:
+        return {"calls": self.calls}
+
+
+def test_a_description_reads_in_the_way_of_the_data() -> None:
+    """Settings, the reasons for the place, the floor and the most that a request can take."""
+    retry = Counting("retry", above={"breaker": "each attempt counts"}, below={"cache": "saves"})
+    breaker = Counting("breaker", limit=5, below={"retry": "it multiplies"})
+    stack = built(retry, plain, breaker).service(echo)
+
+    expected = [
+        "Counting(role='retry', limit=64)",
+        "    above breaker: each attempt counts",
+        "plain",
+        "Counting(role='breaker', limit=5)",
+        "    below retry: it multiplies",
+        "echo",
+        "at most 4 upstream calls, 5 s",
+    ]
+    assert expected == stack.describe().splitlines()
+    assert "echo\nat most 1 upstream call" == ServiceBuilder().service(echo).describe()
+    assert "<Stack retry > plain > breaker > echo>" == repr(stack)
+    assert "<Stack echo>" == repr(ServiceBuilder().service(echo))
+    assert Bound(4, 5.0) == stack.bound
+
+
+def plain(inner: Any_, /) -> Any_:
+    return inner
+
+
+def test_a_group_is_described_behind_its_endpoint() -> None:
+    """However deep; an endpoint that is no stack is left to its router's settings."""
+    deep = built(plain).service(echo)
+    group = built(Counting("inner", endpoints=[Endpoint("deep", deep)])).service(echo)
+    router = Counting("outer", endpoints=EndpointSet([Endpoint("eu", echo), Endpoint("us", group)]))
+
+    expected = [
+        "Counting(role='outer', limit=64)",
+        "    us:",
+        "        Counting(role='inner', limit=64)",
+        "            deep:",
+        "                plain",
+        "                echo",
+        "                at most 1 upstream call",
+        "        echo",
+        "        at most 2 upstream calls, 5 s",
+        "echo",
+        "at most 2 upstream calls, 5 s",
+    ]
+    assert expected == built(router).service(echo).describe().splitlines()
+
+
+def test_statistics_are_found_by_role() -> None:
+    """Of each layer that keeps some; of several of one role each has its number."""
+    stack = built(
+        Counting("a"), plain, Counting("b"), Counting("a"), Counting("ab"), Counting("a")
+    ).service(CountingService(Counting("floor"), echo))
+    ask(stack["b"])
+
+    expected = {"a": 0, "b": 1, "a 2": 1, "ab": 1, "a 3": 1}
+    assert expected == {role: state["calls"] for role, state in stack.statistics().items()}
+    assert {} == ServiceBuilder().service(echo).statistics()
+
+
+def test_a_service_is_found_by_role_or_type() -> None:
+    """The outermost; what is not there is named with what is."""
+    stack = built(plain, Counting("a", limit=1), Counting("a", limit=2)).service(echo)
+
+    assert 1 == stack["a"].layer.limit
+    assert stack["a"] is stack.find(CountingService)
+    with pytest.raises(ConfigError, match=r"no layer is b; there are: plain, a, a$"):
+        stack["b"]
+    with pytest.raises(ConfigError, match=r"no layer is b; there are: none$"):
+        ServiceBuilder().service(echo)["b"]
+    with pytest.raises(ConfigError, match="no Stack"):
+        stack.find(Stack)
+
+
+def test_the_floor_is_found_by_type() -> None:
+    """It has no role, but it is a service of the stack."""
+    floor = CountingService(Counting("floor"), echo)
+
+    assert floor is built(plain).service(floor).find(CountingService)
+
+
+Log = list[str]
+
+
+@frozen
+class Runs:
+    """A layer that has something to start and to stop."""
+
+    name: str
+    log: Log = field(repr=False)
+    fails: str = ""
+    endpoints: Any = ()
+
+    def __call__(self, inner: Any_, /) -> RunsService:
+        return RunsService(self.name, self.log, self.fails, inner)
+
+
+@define(eq=False)
+class RunsService:
+    name: str
+    log: Log
+    fails: str = ""
+    inner: Any_ = echo
+
+    async def __call__(self, request: object, /) -> object:
+        return await self.inner(request)
+
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+        if self.fails == "start":
+            raise Overloaded(f"{self.name} does not start")
+        self.log.append(f"+{self.name}")
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+        self.log.append(f"-{self.name}")
+        if self.fails == "stop":
+            raise Overloaded(f"{self.name} does not stop")
+
+
+def run(stack: Stack[Any, Any], then: Callable[[], object] = int) -> None:
+    async def main() -> None:
+        async with stack as same:
+            assert same is stack
+            then()
+
+    asyncio.run(main())
+
+
+def test_a_stack_starts_from_its_floor_and_stops_the_other_way() -> None:
+    """Whoever is above may use what is below, from its start to its end."""
+    log: Log = []
+    stack = built(Runs("a", log), plain, Runs("b", log)).service(RunsService("floor", log))
+    run(stack, lambda: log.append("runs"))
+
+    assert ["+floor", "+b", "+a", "runs", "-a", "-b", "-floor"] == log
+
+
+def test_what_stands_behind_endpoints_is_started_too() -> None:
+    """Each once, however many endpoints it stands behind; groups with all that is in them."""
+    log: Log = []
+    client = RunsService("client", log)
+    group = built(Runs("inner", log)).service(RunsService("leaf", log))
+    endpoints = [Endpoint("a", client), Endpoint("b", group), Endpoint("c", client)]
+    router = Runs("router", log, endpoints=EndpointSet([*endpoints, Endpoint("d", group)]))
+    other = Runs("other", log, endpoints=[Endpoint("e", client), Endpoint("f", echo)])
+    run(built(either(bool, router, other)).service(echo), lambda: log.append("runs"))
+
+    started, stopped = log[: log.index("runs")], log[log.index("runs") + 1 :]
+    assert ["+client", "+inner", "+leaf"] == sorted(started)
+    assert [f"-{name[1:]}" for name in reversed(started)] == stopped
+    assert started.index("+leaf") < started.index("+inner")
+
+
+def test_a_start_that_fails_stops_what_had_started() -> None:
+    """The last first, and the failure leaves as it came; the next start begins anew."""
+    log: Log = []
+    stack = built(Runs("a", log), Runs("b", log, "start"), Runs("c", log)).service(echo)
+    for _ in range(2):
+        with pytest.raises(Overloaded, match="b does not start"):
+            run(stack)
+
+    assert ["+c", "-c"] * 2 == log
+
+
+def test_a_stop_that_fails_stops_the_rest() -> None:
+    """And says so."""
+    log: Log = []
+    stack = built(Runs("a", log, "stop"), Runs("b", log)).service(echo)
+    with pytest.raises(Overloaded, match="a does not stop"):
+        run(stack)
+
+    assert ["+b", "+a", "-a", "-b"] == log
+
+
+def test_what_happens_inside_does_not_keep_a_stack_from_stopping() -> None:
+    """The error leaves as it came."""
+    log: Log = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(built(Runs("a", log)).service(echo), fail)
+
+    assert ["+a", "-a"] == log
+
+
+def test_a_stack_may_be_started_again() -> None:
+    """After it was stopped; stopping what does not run is nothing."""
+    log: Log = []
+    stack = built(Runs("a", log)).service(echo)
+    run(stack)
+    run(stack)
+    asyncio.run(stack.__aexit__(None, None, None))
+
+    assert ["+a", "-a"] * 2 == log
+
+
+def test_a_stack_that_two_start_runs_until_the_last_stops_it() -> None:
+    """A group may run for itself and behind another stack at the same time."""
+    log: Log = []
+    group = built(Runs("group", log)).service(echo)
+    outer = built(Runs("router", log, endpoints=[Endpoint("a", group)])).service(echo)
+
+    async def main() -> None:
+        async with group:
+            async with outer:
+                log.append("both")
+            log.append("one")
+
+    asyncio.run(main())
+
+    assert ["+group", "both", "one", "-group"] == [word for word in log if "router" not in word]
+
+
+def test_a_stack_is_a_service_like_any_other() -> None:
+    """It may be an endpoint, the floor of another stack, or called by itself."""
+    inner = built(Mark("x")).service(echo)
+
+    assert "?x/x" == ask(inner)
+    assert "?yx/x/y" == ask(built(Mark("y")).service(inner))
+    assert "?x/x" == ask(Endpoint("group", inner).service)
+
+
+@given(st.integers(0, 3))
+@example(0)
+def test_the_layers_and_services_of_a_stack_are_pairs(count: int) -> None:
+    """Outermost first; the floor is the last service."""
+    stack = built(*[Counting(str(n)) for n in range(count)]).service(echo)
+
+    assert [str(n) for n in range(count)] == [s.layer.role for s in stack.services[:-1]]  # type: ignore[attr-defined]
+    assert echo is stack.services[-1]
+    assert list(stack.layers) == [s.layer for s in stack.services[:-1]]  # type: ignore[attr-defined]
+    assert attrs.has(Stack)
