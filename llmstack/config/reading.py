@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path as File
 from typing import Any, Final, TypeVar, final
 
@@ -90,7 +91,9 @@ def _converter() -> Converter:
 
 def _settings_hook(converter: Converter) -> Callable[[type[Any]], Callable[..., Any]]:
     def hook(cls: type[Any]) -> Callable[..., Any]:
-        left_out = {a.name: override(omit=True) for a in attrs.fields(cls) if a.name in NOT_IN_TOML}
+        left_out: dict[str, Any] = {
+            a.name: override(omit=True) for a in attrs.fields(cls) if a.name in NOT_IN_TOML
+        }
         structure = make_dict_structure_fn(cls, converter, **left_out)
 
         def table(value: object, kind: type[Any]) -> Any:  # noqa: ANN401 -- what *kind* says
@@ -149,34 +152,70 @@ class Reader:
         return classes[name], {key: each for key, each in value.items() if key != "use"}
 
     def read(self, value: object, kind: type[T], path: Path) -> T | None:
-        """Read *value* as *kind*; None, and the mistakes noted, if it is not right."""
+        """Read *value* as *kind*; None, and the mistakes noted, if it is not right.
+
+        A mistake can hide others behind it, so what is wrong is taken out and the rest is
+        read again, until nothing new is found.
+        """
+        value, told = deepcopy(value), dict[Path, str]()
+        read, new = self._try(value, kind)
+        while new:
+            told |= new
+            taken = [_taken_out(value, place) for place in new]
+            again = self._try(value, kind)[1] if any(taken) else {}
+            new = {place: says for place, says in again.items() if place not in told}
+        for place, says in told.items():
+            self.mistakes.add(path + place, says)
+        return None if told else read
+
+    def _try(self, value: object, kind: type[T]) -> tuple[T | None, dict[Path, str]]:
         try:
-            return self.converter.structure(value, kind)
+            return self.converter.structure(value, kind), {}
         except Exception as error:  # noqa: BLE001 -- each is told, with its place, to the user
-            for place, says in _told(error, path):
-                self.mistakes.add(place, says)
-            return None
+            return None, dict(_told(error, ()))
+
+
+def _taken_out(value: Any, place: Path) -> bool:  # noqa: ANN401 -- what TOML holds
+    """Delete what is at *place*, or the array that it is in; return whether it was there."""
+    for depth, step in enumerate(place):
+        if not isinstance(value, dict) or step not in value:
+            return False
+        if depth == len(place) - 1 or isinstance(value[step], list):
+            del value[step]
+            return True
+        value = value[step]
+    return False
 
 
 def _told(error: BaseException, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the place and the words of each mistake in *error*."""
-    if isinstance(error, ClassValidationError):
-        noted, others = error.group_exceptions()
-        for each, note in noted:
-            yield from _told(each, (*path, note.name))
-        for each in others:
-            yield from _told(each, path)
-    elif isinstance(error, IterableValidationError):
-        for each, item in error.group_exceptions()[0]:
-            yield from _told(each, (*path, item.index))
+    if isinstance(error, (ClassValidationError, IterableValidationError)):
+        for each, step in _parts(error):
+            yield from _told(each, path + step)
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [a.alias for a in attrs.fields(error.cl) if a.alias not in NOT_IN_TOML]
         for extra in sorted(error.extra_fields):
             yield (*path, extra), f"is no setting here; {did_you_mean(extra, known)}"
     elif isinstance(error, KeyError):
-        yield path, "is missing"
+        yield (*path, str(error.args[0])), "is missing"
     else:
         yield _blamed(error, path), _words(error)
+
+
+def _parts(
+    error: ClassValidationError | IterableValidationError,
+) -> Iterator[tuple[Exception, Path]]:
+    """Yield what is in a group of errors, each with its step down from the group."""
+    if isinstance(error, IterableValidationError):
+        for each, item in error.group_exceptions()[0]:
+            yield each, (item.index,)
+        return
+    noted, others = error.group_exceptions()
+    for each, note in noted:
+        # What is missing has no place of its own; its name comes with the error.
+        yield each, () if isinstance(each, KeyError) else (note.name,)
+    for each in others:
+        yield each, ()
 
 
 def _blamed(error: BaseException, path: Path) -> Path:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from aiohttp import hdrs
+
 from llmstack.body import Body
 from llmstack.call import Call
 from llmstack.gateway.errors import Problem
@@ -22,14 +24,18 @@ __all__ = ["check_content", "check_headers", "parse", "too_large"]
 #: Names of models are for people and logs.
 LONGEST_NAME: Final = 256
 
+#: Characters of the name of a field that are shown.
+LONGEST_FIELD: Final = 64
+
+#: Of a Content-Length that is worth reading.
+MOST_DIGITS: Final = 20
+
 #: Two of one of these, and two readers may believe different ones.
 _ONCE: Final = frozenset(
     {b"authorization", b"content-encoding", b"content-length", b"content-type", b"host"}
     | {b"transfer-encoding", b"x-request-id"}
 )
 _JSON: Final = "application/json"
-
-_NO_FIELDS: Final[Mapping[str, Any]] = {}
 
 
 def check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Problem | None:
@@ -49,15 +55,17 @@ def check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Problem | None:
 
 def check_content(headers: Mapping[str, str], max_body: int) -> Problem | None:
     """Return what is wrong with the body as the *headers* announce it."""
-    encoding = headers.get("Content-Encoding")
+    encoding = headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() != "identity":
         return _unsupported("Content-Encoding", "identity")
-    kind = headers.get("Content-Type", "")
+    kind = headers.get(hdrs.CONTENT_TYPE, "")
     if kind != _JSON and not _is_json(kind):
         return _unsupported("Content-Type", _JSON)
-    length = headers.get("Content-Length", "0")
-    # More digits than this are too many bytes whatever they say.
-    if len(length) > len(str(max_body)) + 1 or int(length) > max_body:
+    length = headers.get(hdrs.CONTENT_LENGTH, "0")
+    if not (length.isascii() and length.isdigit()):
+        return Problem(400, "Content-Length is not a number", code="bad_header", close=True)
+    # More digits than this are too many bytes whatever they say, and slow to read.
+    if len(length) > MOST_DIGITS or int(length) > max_body:
         return too_large(max_body)
     return None
 
@@ -111,7 +119,9 @@ def _check_model(model: object) -> Problem | None:
 
 
 def _must_be(what: str, value: object) -> str:
-    return f"must be {what}" if value is None else f"must be {what}, and it is {called(value)}"
+    has = called(value)
+    is_plain = value is None or what.startswith(has)
+    return f"must be {what}" if is_plain else f"must be {what}, and it is {has}"
 
 
 def _wrong(data: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Problem]:
@@ -120,8 +130,9 @@ def _wrong(data: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Proble
         kind = known.get(name)
         if kind is None:
             if plain(name) in FORBIDDEN:
-                message = "is not for callers to choose: endpoints come from the configuration"
-                yield Problem(400, f"{name} {message}", param=name, code="forbidden_field")
+                shown = name[:LONGEST_FIELD]
+                message = f"{shown} is not for callers to choose, so it must not be in a request"
+                yield Problem(400, message, param=shown, code="forbidden_field")
         elif value is not None and not kind.fits(value):
             yield _bad(name, _must_be(kind.says, value))
 

@@ -83,21 +83,20 @@ def primary(rules: Rules, script: Sequence[Say], rng: Random) -> tuple[Say, list
     """What the first endpoint says in the end, and the waits before it was asked again."""
     waits: list[float] = []
     failed: Say | None = None
-    for n in range(rules.retry_primary + 1):
+    while True:
+        n = len(waits)
         said = script[n]
         if isinstance(said, str):
             return said, waits
         if isinstance(said, NotReady):
             return failed or said, waits
         failed = said
-        if not (rules.goes_on(said) and rules.retry_primary):
-            break
+        if n == rules.retry_primary or not (rules.goes_on(said) and said.again):
+            return said, waits
         wait = max(said.retry_after or 0.0, rng.random() * min(8.0, 0.5 * 2**n))
-        if n == rules.retry_primary or not said.again or wait > 8.0:
-            break
+        if wait > 8.0:
+            return said, waits
         waits.append(wait)
-    assert failed is not None
-    return failed, waits
 
 
 def model(rules: Rules, scripts: Scripts, seed: int) -> tuple[object, list[int], float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from llmstack.builder import ServiceBuilder
 from llmstack.endpoint import Endpoint, EndpointSet
-from llmstack.errors import BadRequest, ConfigError
+from llmstack.errors import ConfigError
+from llmstack.layers.deadline import Deadline
 from llmstack.order import Bound
+from llmstack.routers.fallback import Fallback
 from llmstack.routers.round_robin import RoundRobin
 from llmstack.routers.router import as_endpoints, bound_of_endpoints, named
 from llmstack.testing.scripted import echo
@@ -46,13 +49,8 @@ def test_a_router_shows_names_and_weights() -> None:
 def test_the_bound_counts_the_calls_of_groups() -> None:
     """As often as endpoints are asked, times what the largest group below may ask itself."""
 
-    class Group:
-        bound = Bound(3, 7.0)
-
-        async def __call__(self, _request: object, /) -> None:
-            raise BadRequest
-
-    plain, group = listed([1])[0], Endpoint("g", Group())
+    stack = ServiceBuilder().layer(Deadline(7)).layer(Fallback(listed([1, 1, 1])))
+    plain, group = listed([1])[0], Endpoint("g", stack.service(echo))
     assert Bound(1, 5.0) == bound_of_endpoints((plain,), Bound(1, 5.0))
     assert Bound(12, 20.0) == bound_of_endpoints((plain, group), Bound(2, 10.0), 2)
     assert Bound(6, 7.0) == bound_of_endpoints((group,), Bound(2, 10.0))

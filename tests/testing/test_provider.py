@@ -13,6 +13,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from llmstack import clock
+from llmstack.testing.openai_wire import embedding
 from llmstack.testing.provider import Behaviour, Cut, FakeProvider, Hang, Reply
 from llmstack.testing.virtual import run_virtual
 
@@ -113,6 +114,30 @@ def test_the_sdk_gets_embeddings_and_models() -> None:
 
     assert vectors == [entry["embedding"] for entry in plain["data"]]
     assert ["m", "n"] == models
+
+
+def test_answers_have_a_number_a_date_and_the_seed() -> None:
+    """And without models there is one to be listed."""
+
+    async def main(provider: FakeProvider) -> list[dict[str, Any]]:
+        ask = partial(post, provider.base_url)
+        seen = [json.loads((await ask())[1])]
+        await asyncio.sleep(5)
+        seen.append(json.loads((await ask())[1]))
+        seen.append(json.loads((await ask(path="/embeddings", input="a"))[1]))
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{provider.base_url}/models") as reply,
+        ):
+            return [*seen, await reply.json()]
+
+    first, second, vectors, models = run(main, FakeProvider(seed=9))
+
+    assert [("chatcmpl-1", 1_767_225_600), ("chatcmpl-2", 1_767_225_605)] == [
+        (answer["id"], answer["created"]) for answer in (first, second)
+    ]
+    assert embedding("a", 8, 9) == vectors["data"][0]["embedding"]
+    assert ["fake"] == [model["id"] for model in models["data"]]
 
 
 def test_it_takes_its_time() -> None:
@@ -243,7 +268,7 @@ def test_a_failure_may_name_a_wait() -> None:
     async def main(provider: FakeProvider) -> list[str | None]:
         seen = []
         async with aiohttp.ClientSession() as session:
-            for retry_after in (None, 2.5, 3):
+            for retry_after in (None, 2.5, 3.0):
                 provider.fail(retry_after=retry_after)
                 async with session.get(f"{provider.base_url}/models") as reply:
                     seen.append(reply.headers.get("Retry-After"))
@@ -319,6 +344,30 @@ def test_a_complete_body_is_cut_in_its_middle(
     assert ["cut"] == [seen.ended for seen in provider.requests]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_cut_is_a_fin_or_a_reset(how: Literal["fin", "rst"], *, stream: bool) -> None:
+    """As a raw socket sees it."""
+
+    async def main(provider: FakeProvider) -> str:
+        body = json.dumps({**BODY, "stream": stream}).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", provider.port)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+        writer.write(f"{head}\r\n\r\n".encode() + body)
+        try:
+            await reader.read()
+        except ConnectionResetError:
+            return "rst"
+        finally:
+            writer.close()
+        return "fin"
+
+    provider = FakeProvider(pace=1)
+    provider.script(Cut(3, how))
+
+    assert how == run(main, provider)
+
+
 def test_raw_bytes_are_all_that_comes() -> None:
     """And then the connection is closed."""
 
@@ -387,9 +436,11 @@ def test_a_dead_provider_resets_and_refuses_until_it_is_revived() -> None:
         await ask()
         await provider.die()
         seen.append(provider.alive)
+        port = provider.port
         await provider.revive()
         await provider.revive()
         await ask()
+        assert port == provider.port
         return [*seen, provider.alive, *(request.ended for request in provider.requests)]
 
     seen = run(main, FakeProvider(latency=2))

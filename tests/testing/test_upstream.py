@@ -102,22 +102,42 @@ def test_fin_ends_in_good_order_and_rst_does_not() -> None:
     assert [b"later"] == seen
 
 
-def test_a_reset_drops_what_the_kernel_has_not_sent() -> None:
-    """A reset comes at once, though the peer reads nothing."""
+def test_a_reset_drops_what_was_not_sent() -> None:
+    """It comes at once, though the peer has not read; only what the kernel had arrives."""
+    much = 50_000_000
 
-    async def no_step(peer: Peer) -> None:
-        peer.writer.write(bytes(50_000_000))
+    async def write(peer: Peer) -> None:
+        peer.writer.write(bytes(much))
 
-    async def nap(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> bytes:
-        await asyncio.sleep(1)
-        return await reader.read()
+    async def count(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> int:
+        arrived = 0
+        with pytest.raises(ConnectionResetError):
+            while True:
+                arrived += len(await reader.readexactly(1000))
+        return arrived
 
-    async def main() -> None:
-        async with ScriptedUpstream([[no_step, rst]]) as upstream:
-            with pytest.raises(ConnectionResetError):
-                await dialled(upstream, nap)
+    async def main() -> object:
+        async with ScriptedUpstream([[write, rst]]) as upstream:
+            return await dialled(upstream, count)
 
-    run_virtual(main())
+    assert range(much // 2).__contains__(run_virtual(main())[0])
+
+
+def test_what_is_sent_has_left_us() -> None:
+    """When the next step begins, the kernel has it all, however slow the peer."""
+    left: list[int] = []
+
+    async def look(peer: Peer) -> None:
+        left.append(peer.writer.transport.get_write_buffer_size())
+
+    async def main() -> object:
+        async with ScriptedUpstream([[send(bytes(9_000_000)), look]]) as upstream:
+            return await dialled(upstream, read_all)
+
+    heard, _ = run_virtual(main())
+
+    assert bytes(9_000_000) == heard
+    assert [0] == left
 
 
 def test_sleep_and_stall_wait_on_the_clock_of_the_loop() -> None:
@@ -207,6 +227,7 @@ def test_leaving_the_block_ends_what_still_plays() -> None:
         async with ScriptedUpstream([[send(OPEN), sleep(1e9)]]) as upstream:
             reader, writer = await asyncio.open_connection("127.0.0.1", upstream.port)
             await reader.readexactly(len(OPEN))
+        assert 1 == len(asyncio.all_tasks())
         rest = await reader.read()
         writer.close()
         await writer.wait_closed()

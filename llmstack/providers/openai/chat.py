@@ -114,15 +114,15 @@ class ChatStream:
         except SSELimitExceeded as error:
             raise ProtocolError(str(error)) from error
         passed: list[SSEEvent] = []
-        for event in events:
-            if self._over:
-                break
-            try:
+        try:
+            for event in events:
                 if self.progress.take(event.data, event.event):
                     passed.append(event)
-            except UpstreamError as error:
-                self._fail(error)
-            self._over = self._over or self.progress.done
+                if self.progress.done:
+                    self._over = True
+                    break
+        except UpstreamError as error:
+            self._fail(error)
         return passed
 
     def _fail(self, error: UpstreamError) -> None:
@@ -136,9 +136,8 @@ class ChatStream:
             error: UpstreamError = StreamIncomplete()
         else:
             error = StreamBroken(f"the stream broke off: {type(cause).__name__}")
-            error.__cause__ = cause
-            error.blames, error.code = cause.blames, cause.code
-            error.retry_after = cause.retry_after
+            error.__cause__ = cause  # which says whom to blame
+            error.code, error.retry_after = cause.code, cause.retry_after
         error.endpoint, error.status = self.endpoint, self.incoming.status
         error.request_id = request_id(self.incoming.headers())
         return error

@@ -149,7 +149,8 @@ class OpenAI:
         if operation.method == "GET":
             return Outgoing("GET", url, self._timeout, headers)
         headers["Content-Type"] = JSON
-        return Outgoing("POST", url, self._timeout, headers, _body(request))
+        body = _body(request, stream=request.stream and operation.streams)
+        return Outgoing("POST", url, self._timeout, headers, body)
 
     async def _replied(
         self, operation: Operation, request: Request, incoming: Incoming, name: str | None
@@ -186,17 +187,16 @@ class OpenAI:
         return Response(body, incoming.status, incoming.kept(), usage)
 
 
-def _body(request: Request) -> bytes:
-    """Return the caller's bytes with the model, and with ``stream`` as the request has it."""
-    body = request.body.named(request.model)
-    said = request.body.data.get("stream", False)
-    if said is request.stream:
-        return body
-    if "stream" in request.body.data:
-        data = {**request.body.data, "model": request.model, "stream": request.stream}
+def _body(request: Request, *, stream: bool) -> bytes:
+    """Return the caller's bytes with the model, and saying *stream* where they do not."""
+    data = request.body.data
+    if (data.get("stream") or False) is stream:
+        return request.body.named(request.model)
+    if "stream" in data:
+        data = {**data, "model": request.model, "stream": stream}
         return json.dumps(data, separators=(",", ":")).encode()
-    # The model is named, so the object is not empty.
-    start = body.index(b"{") + 1
+    body = request.body.named(request.model)
+    start = body.index(b"{") + 1  # and it is not empty: the model is in it
     return body[:start] + b'"stream":true,' + body[start:]
 
 

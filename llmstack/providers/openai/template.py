@@ -23,7 +23,9 @@ __all__ = ["Template"]
 _TEXT: Final = re.compile(
     rb'"(?:content|reasoning_content|reasoning|refusal|arguments)"\s*:\s*"(?=[^"])'
 )
-_STRING: Final = rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*'
+_STRING: Final = (
+    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+)
 #: A string, and behind it the padding of OpenAI, which is another one. In between nothing varies.
 _PIECE: Final = re.compile(
     _STRING + rb'(?:"\},"logprobs":null,"finish_reason":null\}\],(?:"usage":null,)?"obfuscation":"'

@@ -1,0 +1,107 @@
+"""The command line: serve, check, demo.
+
+Exit codes: 0 done; 1 it could not be done, or the demo saw what it must not see; 2 wrong
+usage or a wrong configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NoReturn
+
+import click
+
+from llmstack import __version__
+
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="llmstack %(version)s")
+def main() -> None:
+    """Send calls to language models through stacks of layers."""
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+def check(config: str) -> None:
+    """Check the file CONFIG and show what it would build.
+
+    Every mistake is told at once, with its path and line.
+    """
+    # A command imports what it needs when it runs, so that --help is there at once.
+    from llmstack.config import ConfigMistakes, load
+
+    try:
+        loaded = load(config)
+    except ConfigMistakes as mistakes:
+        _fail(str(mistakes), 2)
+    for name, stack in loaded.routes.items():
+        click.echo(f"Route {name}:")
+        click.echo("".join(f"  {line}\n" for line in stack.describe().splitlines()))
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    count = len(loaded.routes)
+    click.echo(f"{config} is right: {count} route{'s' if count > 1 else ''}.")
+
+
+@main.command()
+@click.argument("config", type=click.Path())
+@click.option("--listen", metavar="HOST:PORT", help="Listen here, whatever CONFIG says.")
+def serve(config: str, listen: str | None) -> None:
+    """Serve the routes of the file CONFIG as an OpenAI-compatible gateway.
+
+    It ends with SIGINT or SIGTERM, after the requests that are under way.
+    """
+    from llmstack.config import ConfigMistakes, load
+    from llmstack.config.tables import address
+    from llmstack.errors import ConfigError
+    from llmstack.gateway.app import serve as serving
+    from llmstack.gateway.routes import Gateway
+    from llmstack.integrations.prometheus import PrometheusRecorder
+
+    recorder = PrometheusRecorder()
+    try:
+        loaded = load(config, recorder)
+        where = address(listen) if listen else loaded.listen
+    except ConfigMistakes as mistakes:
+        _fail(str(mistakes), 2)
+    except ConfigError as error:
+        _fail(f"--listen: {error.message}", 2)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    server = loaded.server
+    gateway = Gateway(
+        routes=loaded.routes,
+        listen=where,
+        max_body=server.max_body,
+        body_timeout=server.body_timeout,
+        shutdown_timeout=server.shutdown_timeout,
+        metrics=recorder.render,
+    )
+    try:
+        asyncio.run(serving(gateway, started=lambda url: click.echo(f"Listening at {url}")))
+    except OSError as error:
+        _fail(f"Cannot listen at {where[0]}:{where[1]}: {error.strerror}", 1)
+    click.echo("Stopped; nothing was cut off.")
+
+
+@main.command()
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=3, max=600))
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same traffic.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, nothing else.")
+def demo(seconds: float, seed: int, as_json: bool) -> None:  # noqa: FBT001 -- click's way
+    """Watch an outage that callers do not notice: offline, without a key, in 20 seconds.
+
+    Three fake providers, a gateway in front of them, steady traffic; one provider dies and
+    comes back. Exits with 1 if a caller saw a failure while a healthy endpoint was left.
+    """
+    from llmstack.demo import run_demo
+
+    raise SystemExit(run_demo(seconds, seed, as_json=as_json))
+
+
+def _fail(says: str, code: int) -> NoReturn:
+    click.echo(says, err=True)
+    raise SystemExit(code)
