@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmstack.body import Body, as_body
@@ -47,6 +47,8 @@ def written(data: object, how: dict[str, Any]) -> bytes:
 
 
 @given(data=objects, model=names, how=encodings)
+@example({"a": "\ud800"}, "\ud800", {"ensure_ascii": False})
+@example({"model": "a", "b": {"model": "a"}}, "a", {})
 def test_another_model_is_named_and_nothing_else_changes(
     data: dict[str, object], model: str, how: dict[str, Any]
 ) -> None:

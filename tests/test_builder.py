@@ -523,6 +523,7 @@ def test_a_stack_may_be_started_again() -> None:
     log: Log = []
     stack = built(Runs("a", log)).service(echo)
     run(stack)
+    assert "?" == ask(stack)
     run(stack)
     asyncio.run(stack.__aexit__(None, None, None))
 

@@ -125,16 +125,15 @@ def test_an_error_that_is_not_ours_counts_as_the_classifier_says(verdict: LLMSta
     judged = seen.judged(lambda error: verdict if isinstance(error, Theirs) else None)
     like = Outcome.of(verdict, 2.0)
 
-    assert (like.blames, like.neutral) == (judged.blames, judged.neutral)
-    assert (seen.ended, seen.how, seen.error, seen.first, seen.usage, seen.cost) == (
+    assert (like.how, like.blames, like.neutral) == (judged.how, judged.blames, judged.neutral)
+    assert (seen.ended, seen.error, seen.first, seen.usage, seen.cost) == (
         judged.ended,
-        judged.how,
         judged.error,
         judged.first,
         judged.usage,
         judged.cost,
     )
-    assert "nobody" == seen.blames
+    assert ("failed", "nobody") == (seen.how, seen.blames)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from fractions import Fraction
 from math import inf, nan
@@ -287,8 +288,9 @@ def test_a_repr_shows_no_service() -> None:
         def __repr__(self) -> str:
             return "sk-secret"
 
-        async def __call__(self, request: object, /) -> object:
+        async def __call__(self, request: str, /) -> str:
             return request
 
-    assert "Secretive" not in repr(Endpoint("eu", Secretive()))
+    assert "sk-secret" == repr(Secretive()) == asyncio.run(Secretive()("sk-secret"))
+    assert "sk-secret" not in repr(Endpoint("eu", Secretive()))
     assert "sk-secret" not in repr(EndpointSet([Endpoint("eu", Secretive())]))

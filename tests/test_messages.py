@@ -173,27 +173,33 @@ def test_a_complete_reply_is_over_when_it_is_there(
     ]
 
 
-def test_a_reply_that_is_given_again_ends_again() -> None:
-    """A canned reply, from a cache or a test, never ends before its call began."""
-    canned, heard = Response(b"{}", usage=Usage(5)), list[Outcome]()
-
-    async def leaf(_request: str) -> Response:
-        await asyncio.sleep(2)
-        return canned
-
-    async def main() -> None:
-        for _ in range(3):
-            await observe(leaf, "?", heard.append)
-
-    run_virtual(main())
-
-    assert [(2.0, 2.0), (4.0, 4.0), (6.0, 6.0)] == [(o.first, o.ended) for o in heard]
-    assert [Usage(5)] * 3 == [o.usage for o in heard]
-
-
 def at(service: Service[Request, Any], price: Price | None = None) -> Request:
     endpoint = Endpoint("eu", service, price=price)
     return Request().to(endpoint, Attempt("eu", 0.0))
+
+
+def test_a_reply_that_is_given_again_ends_again() -> None:
+    """An endpoint may answer many calls with one object: none ends before its call began."""
+    canned, heard = Response(b"{}", usage=Usage(5)), list[Outcome]()
+
+    async def leaf(_request: Request) -> Response:
+        await asyncio.sleep(2)
+        return canned
+
+    async def group(request: Request) -> Reply:
+        inner = Endpoint("inner", leaf)
+        return await observe(dispatch, request.to(inner, Attempt("inner", 0.0)), heard.append)
+
+    async def main() -> None:
+        for _ in range(3):
+            await observe(dispatch, at(group), heard.append)
+
+    run_virtual(main())
+
+    assert [(at, at) for at in (2.0, 2.0, 4.0, 4.0, 6.0, 6.0)] == [
+        (o.first, o.ended) for o in heard
+    ]
+    assert [Usage(5)] * 6 == [o.usage for o in heard]
 
 
 def test_dispatch_calls_the_endpoint_that_was_chosen() -> None:

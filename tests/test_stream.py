@@ -387,18 +387,13 @@ def test_the_source_is_closed_before_anybody_is_told() -> None:
 
 
 class Pipe:
-    """A source whose reads end when the test says so."""
+    """What sources have in common."""
 
     usage: Usage | None = None
     complete: bool = False
 
     def __init__(self) -> None:
         self.closed = 0
-        self.asked: asyncio.Future[Sequence[Event]] | None = None
-
-    async def read(self) -> Sequence[Event]:
-        self.asked = asyncio.get_running_loop().create_future()
-        return await self.asked
 
     def close(self) -> None:
         self.closed += 1

@@ -49,13 +49,11 @@ class Scene:
     async def read(self) -> None:
         try:
             self.result = await anext(self.stream)
-        except BaseException as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the result
             self.result = error
-            raise
-        finally:
-            task = asyncio.current_task()
-            assert task is not None
-            self.cancelling = task.cancelling()
+        task = asyncio.current_task()
+        assert task is not None
+        self.cancelling = task.cancelling()
 
 
 Act = Callable[[Scene], Awaitable[object] | None]
@@ -77,8 +75,6 @@ def play(act: Act, source: Pipe | None = None) -> tuple[object, int, Outcome]:
             await doing
         await asyncio.wait([scene.reader])
         scene.stream.close()
-        if not scene.reader.cancelled():
-            scene.reader.exception()
         return scene
 
     scene, _ = run_virtual(main())

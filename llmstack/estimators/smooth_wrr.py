@@ -4,7 +4,7 @@ The arithmetic is that of nginx: for each turn everyone earns its weight, and th
 pays what all have earned. So weights 5, 1, 1 give a a b a c a a and never five in a row.
 A turn that came to nothing (the one chosen refused) can be undone, at any time later.
 
-Errors: `ValueError` if no weight is positive, and from wrong settings. Events: none.
+Errors: `ValueError` if no weight is positive. Events: none.
 """
 
 from __future__ import annotations
@@ -13,29 +13,26 @@ from collections.abc import Mapping
 from math import inf
 from typing import final
 
-from attrs import define, field, setters, validators
+from attrs import define, field
 
 
 __all__ = ["SmoothWrr"]
 
 
 @final
-@define(eq=False, on_setattr=setters.NO_OP)
+@define(eq=False)
 class SmoothWrr:
     """Who has earned how much, by name; the credits sum to zero.
 
     Each turn is between the names it is given: one that is missing (refused, not capable,
-    disabled) neither earns nor pays and keeps its credit. One that stays away is forgotten,
-    so that names which are gone cost nothing.
+    disabled) neither earns nor pays and keeps its credit, until it is forgotten.
 
     >>> turns = SmoothWrr()
     >>> "".join(turns.take({"a": 5, "b": 1, "c": 1}) for _ in range(7))
     'aabacaa'
     """
 
-    patience: int = field(default=1000, validator=validators.ge(1))  # turns, until forgotten
     credit: dict[str, float] = field(factory=dict, init=False)
-    absent: dict[str, int] = field(factory=dict, init=False)  # turns missed since last there
 
     def take(self, weights: Mapping[str, float]) -> str:
         """Book a turn between *weights* and return whose it is; a tie goes to the first."""
@@ -50,10 +47,6 @@ class SmoothWrr:
         if not total:
             raise ValueError("no weight is positive")
         credit[best] = most - total
-        if len(credit) > len(weights):
-            self._age(weights)
-        elif self.absent:
-            self.absent.clear()
         return best
 
     def untake(self, name: str, weights: Mapping[str, float]) -> None:
@@ -68,13 +61,6 @@ class SmoothWrr:
 
     def forget(self, name: str) -> None:
         """Drop *name*; what it was owed is shared out evenly, so the order of the rest stays."""
-        self.absent.pop(name, None)
         owed = self.credit.pop(name, 0.0)
         for other in self.credit:
             self.credit[other] += owed / len(self.credit)
-
-    def _age(self, present: Mapping[str, float]) -> None:
-        missed = self.absent
-        self.absent = {name: missed.get(name, 0) + 1 for name in self.credit if name not in present}
-        for name in [name for name, turns in self.absent.items() if turns >= self.patience]:
-            self.forget(name)

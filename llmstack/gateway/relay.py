@@ -1,8 +1,9 @@
 """A stream on its way to the client: events as they come, and an end that cannot be missed.
 
 What is there already goes out in one write. A stream that breaks ends with one error event
-and without the terminating chunk, because some clients read only one of the two signs; a
-stream that is whole has neither.
+and without the terminating chunk, because some clients look for only one of the two signs.
+A client that has left, or takes nothing for `WRITE_TIMEOUT` seconds, is no error: the
+stream is closed, and that closes the connection upstream.
 """
 
 from __future__ import annotations
@@ -12,31 +13,57 @@ from typing import Final
 
 from aiohttp import web
 
+from llmstack.call import Call
+from llmstack.gateway.desk import Desk
 from llmstack.gateway.errors import Problem
 from llmstack.messages import EventStream
 
 
-__all__ = ["WRITE_TIMEOUT", "ClientGone", "close_with", "relay"]
+__all__ = ["WRITE_TIMEOUT", "relay"]
 
-#: Seconds; a client that takes no byte for so long is dropped.
+#: Seconds.
 WRITE_TIMEOUT: Final = 30.0
 
-#: Bytes that may lie in user space before a write is timed; most writes need no timer.
+#: Bytes that may lie in user space before a write is timed: most writes need no timer.
 SLACK: Final = 1 << 15
 
 
 class ClientGone(Exception):  # noqa: N818 -- a state, as all errors here
-    """Nobody reads this reply any more."""
+    """Nobody takes this reply any more."""
 
 
-async def relay(request: web.BaseRequest, response: web.StreamResponse, stream: EventStream) -> None:
-    """Write all events of *stream* and the end; raise what the stream raises, or `ClientGone`."""
-    held = stream._held  # noqa: SLF001 -- says whether the next event is there already
-    block: list[bytes] = []
+async def relay(
+    desk: Desk,
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    stream: EventStream,
+    call: Call,
+) -> None:
+    """Write all events of *stream*, and then its end or its error."""
+    try:
+        await _prepare(request, response)
+        await _pass_on(request, response, stream)
+    except ClientGone:
+        return
+    except asyncio.CancelledError as cancelled:
+        problem = desk.last_word(request, cancelled)
+    except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is told
+        problem = desk.problem_of(error, call.id, call.sent)
+    await _break_off(request, response, problem, call.id)
+
+
+async def _prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
     try:
         await response.prepare(request)
     except ConnectionError as error:
         raise ClientGone from error
+
+
+async def _pass_on(
+    request: web.BaseRequest, response: web.StreamResponse, stream: EventStream
+) -> None:
+    held = stream._held  # noqa: SLF001 -- tells whether the next event is there already
+    block: list[bytes] = []
     async for event in stream:
         block.append(event.raw)
         if not held:
@@ -45,14 +72,17 @@ async def relay(request: web.BaseRequest, response: web.StreamResponse, stream: 
     await _write(request, response, b"", last=True)
 
 
-async def close_with(
+async def _break_off(
     request: web.BaseRequest, response: web.StreamResponse, problem: Problem, request_id: str
 ) -> None:
     """Say in the stream what went wrong, and close the connection behind it."""
     event = b"data: " + problem.body(request_id) + b"\n\n"
-    await _write(request, response, event, last=False)
+    try:
+        await _write(request, response, event, last=False)
+    except ClientGone:
+        return
     if request.transport is not None:
-        request.transport.close()
+        request.transport.close()  # what has been written is sent first
 
 
 async def _write(

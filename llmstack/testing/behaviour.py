@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
 from attrs import define, field, frozen, validators
 
 
-__all__ = ["Behaviour", "Cut", "Hang", "Reply", "Seen"]
+__all__ = ["Behaviour", "Cut", "Hang", "Orders", "Reply", "Seen"]
 
 
 @final
@@ -49,6 +50,19 @@ class Hang:
 
 
 Behaviour = Reply | Cut | Hang
+
+
+@final
+@define(eq=False)
+class Orders:
+    """What to do with the requests to come: the *script* first, then what is *always* done."""
+
+    script: deque[Behaviour] = field(factory=deque)
+    always: Behaviour | None = None
+
+    def take(self) -> Behaviour | None:
+        """Return what to do with the next request; None is to behave."""
+        return self.script.popleft() if self.script else self.always
 
 
 @final

@@ -31,7 +31,11 @@ WORDS: Final = ("able", "blue", "calm", "deep", "even", "fair", "glad", "high", 
 DIMENSIONS: Final = 8
 
 #: The ``type`` of an error by status; others below 500 are the caller's.
-TYPES: Final = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
+TYPES: Final[Mapping[int, str]] = {
+    429: "rate_limit_error",
+    401: "authentication_error",
+    403: "permission_error",
+}
 
 
 def error_body(status: int, message: str, code: str | None = None) -> dict[str, Any]:
@@ -91,11 +95,11 @@ class Answer:
     prompt_tokens: int
 
     @classmethod
-    def to(cls, body: Mapping[str, Any], tokens: int, rng: Random, *, n: int, at: float) -> Answer:
-        """Return the answer to the *n*-th request, of *tokens* words or the fewer it allows."""
+    def to(cls, body: Mapping[str, Any], tokens: int, rng: Random, *, at: float) -> Answer:
+        """Return the answer to *body*, of *tokens* words or the fewer it allows."""
         allowed = body.get("max_completion_tokens") or body.get("max_tokens") or tokens
         return cls(
-            id=f"chatcmpl-{n}",
+            id=f"chatcmpl-{rng.getrandbits(64):016x}",
             created=int(at),
             model=str(body["model"]),
             words=tuple(rng.choice(WORDS) for _ in range(min(tokens, allowed))),

@@ -29,7 +29,7 @@ from attrs import define, field
 
 from llmstack import clock
 from llmstack.testing import openai_wire as wire
-from llmstack.testing.behaviour import Behaviour, Cut, Hang, Reply, Seen
+from llmstack.testing.behaviour import Behaviour, Cut, Hang, Orders, Reply, Seen
 from llmstack.testing.upstream import reset
 
 
@@ -64,9 +64,7 @@ class FakeProvider:
     port: int = field(default=0, init=False)
     requests: deque[Seen] = field(factory=lambda: deque(maxlen=REMEMBERED), init=False, repr=False)
     _rng: Random = field(init=False, repr=False)
-    _answers: int = field(default=0, init=False, repr=False)
-    _script: deque[Behaviour] = field(factory=deque, init=False)
-    _always: Behaviour | None = field(default=None, init=False)
+    _orders: Orders = field(factory=Orders, init=False)
     _runner: web.AppRunner = field(init=False, repr=False)
     _site: web.TCPSite | None = field(default=None, init=False, repr=False)
 
@@ -93,11 +91,11 @@ class FakeProvider:
 
     def script(self, *behaviours: Behaviour) -> None:
         """Use up *behaviours*, one for each request to come, before anything else."""
-        self._script.extend(behaviours)
+        self._orders.script.extend(behaviours)
 
     def always(self, behaviour: Behaviour) -> None:
         """Do this for every request that the script leaves over, until `behave`."""
-        self._always = behaviour
+        self._orders.always = behaviour
 
     def fail(
         self, status: int = 500, *, code: str | None = None, retry_after: float | None = None
@@ -108,8 +106,7 @@ class FakeProvider:
 
     def behave(self) -> None:
         """Forget the script, and what `always` and `fail` have said."""
-        self._script.clear()
-        self._always = None
+        self._orders = Orders()
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
@@ -148,7 +145,7 @@ class FakeProvider:
         body = await request.read()
         seen = Seen(request.method, request.path, headers, body, clock.now())
         self.requests.append(seen)
-        behaviour = self._script.popleft() if self._script else self._always
+        behaviour = self._orders.take()
         try:
             await self._wait(self.latency)
             return await self._answer(request, seen, behaviour)
@@ -176,8 +173,7 @@ class FakeProvider:
         body = seen.json
         if seen.path == "/v1/embeddings":
             return await _sent(request, seen, wire.embeddings(body, self.seed), behaviour)
-        self._answers += 1
-        answer = wire.Answer.to(body, self.tokens, self._rng, n=self._answers, at=clock.wall())
+        answer = wire.Answer.to(body, self.tokens, self._rng, at=clock.wall())
         if body.get("stream"):
             return await self._streamed(request, seen, answer, behaviour)
         return await _sent(request, seen, answer.complete(), behaviour)

@@ -27,7 +27,16 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, final
 
 
-__all__ = ["Deadlock", "VirtualLoop", "run_virtual", "waiting"]
+__all__ = [
+    "Deadlock",
+    "VirtualLoop",
+    "end_others",
+    "left_behind",
+    "others",
+    "run_virtual",
+    "waiting",
+    "warn_of",
+]
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")

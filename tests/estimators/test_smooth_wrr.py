@@ -166,41 +166,6 @@ def test_forgetting_one_leaves_the_order_of_the_rest(
     assert pytest.approx(0.0, abs=1e-9) == sum(machine.credit.values())
 
 
-def test_who_stays_away_is_forgotten() -> None:
-    """After *patience* turns without it, not one before; whoever is there is not."""
-    machine = SmoothWrr(patience=3)
-    machine.take({"a": 1, "b": 1, "c": 1})
-    names = []
-    for _ in range(3):
-        machine.take({"a": 1, "b": 1})
-        names.append(sorted(machine.credit))
-
-    assert [["a", "b", "c"], ["a", "b", "c"], ["a", "b"]] == names
-    assert 0 == sum(machine.credit.values())
-    assert {} == machine.absent
-
-
-@pytest.mark.parametrize("there", [{"a": 1, "b": 1, "c": 1}, {"a": 1, "c": 1}, {"b": 0, "c": 1}])
-def test_who_comes_back_in_time_is_not(there: dict[str, int]) -> None:
-    """Turns missed count from the last one at which it was there, alone or with all."""
-    machine = SmoothWrr(patience=3)
-    machine.take({"a": 1, "b": 1, "c": 1})
-    for weights in ({"a": 1, "b": 1}, {"a": 1, "b": 1}, there) * 3:
-        machine.take(weights)
-        assert "c" in machine.credit
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True))
-def test_names_that_come_and_go_cost_nothing(names: list[int]) -> None:
-    """What is held is bounded by those present and the patience, not by all there ever were."""
-    machine = SmoothWrr(patience=5)
-    for name in names:
-        machine.take({"here": 1, str(name): 1})
-
-    assert len(machine.credit) <= 2 + 5
-    assert len(machine.absent) <= 5
-
-
 def test_a_turn_can_be_undone_after_its_names_are_forgotten() -> None:
     """The credits sum to zero then, too: names that are gone pay back what they earned."""
     machine, weights = SmoothWrr(), {"a": 2, "b": 1, "c": 1}
@@ -221,9 +186,3 @@ def test_to_forget_a_stranger_is_nothing() -> None:
     machine.forget("z")
 
     assert {"a": -1, "b": 1} == machine.credit
-
-
-def test_names_a_bad_setting() -> None:
-    """Patience of no turns would forget at once."""
-    with pytest.raises(ValueError, match="patience"):
-        SmoothWrr(patience=0)

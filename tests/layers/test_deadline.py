@@ -14,20 +14,13 @@ from llmstack.combine import layer_fn
 from llmstack.errors import ConfigError, DeadlineExceeded, UpstreamTimeout
 from llmstack.layers.deadline import Deadline
 from llmstack.layers.timeout import Timeout
-from llmstack.messages import Request, Response
+from llmstack.messages import Request
 from llmstack.order import Bound, StackWarning
 from llmstack.service import Service, observe
-from llmstack.stream import EventStream
-from llmstack.testing.cancel import CancelledRun, cancelled_everywhere
 from llmstack.testing.scripted import (
-    ENDINGS,
-    ScriptedEvent,
-    ScriptedSource,
-    dispatched,
     echo,
-    under_way,
 )
-from llmstack.testing.virtual import VirtualLoop, run_virtual
+from llmstack.testing.virtual import run_virtual
 from tests.layers.timed import leaf, timers, use
 
 
@@ -111,33 +104,6 @@ def test_whose_time_it_was(
     assert [("cancelled" if waits is None and neutral else "failed")] == [o.how for o in seen]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_however_it_ends_no_timer_is_left(ending: str) -> None:
-    """One timer as long as the call, and its stream, goes on; then the call is as it was."""
-
-    async def main() -> tuple[int, float]:
-        request = dispatched("eu")
-        async with under_way(Deadline(30), request, ending):
-            assert 1 == timers()
-        return timers(), request.call.deadline
-
-    assert ((0, inf), 0.0) == run_virtual(main())
-
-
-def test_a_dropped_stream_is_not_kept() -> None:
-    """The deadline holds no stream: it is closed when the last one lets go of it."""
-    source = ScriptedSource([ScriptedEvent()])
-
-    async def inner(_request: object, /) -> EventStream:
-        return EventStream(source, held=[ScriptedEvent()])
-
-    async def main() -> tuple[int, int]:
-        await Deadline(30)(inner)("request")
-        return source.closed, timers()
-
-    assert ((1, 0), 0.0) == run_virtual(main())
-
-
 def test_below_it_holds_and_beside_it_does_not() -> None:
     """The deadline of one part of a call does not cut the next part short."""
     seen: list[float] = []
@@ -199,70 +165,6 @@ def test_the_error_carries_the_ledger(existing: float) -> None:
 
     assert ["eu", "us"][: 2 if existing == inf else 1] == [a.endpoint for a in error.attempts]
     assert (False, False, "nobody") == (error.again, error.elsewhere, error.blames)
-
-
-@pytest.mark.parametrize(
-    "error", [TimeoutError("a library's"), ZeroDivisionError("bug"), asyncio.CancelledError()]
-)
-def test_what_is_not_its_own_passes(error: BaseException) -> None:
-    """A timeout of somebody else is not taken for the deadline."""
-
-    async def inner(_request: object, /) -> None:
-        raise error
-
-    async def main() -> tuple[BaseException, int]:
-        with pytest.raises(type(error)) as raised:
-            await Deadline(5)(inner)("request")
-        return raised.value, timers()
-
-    assert ((error, 0), 0.0) == run_virtual(main())
-
-
-@pytest.mark.parametrize("delay", [1, 2, 3])
-def test_a_cancel_at_any_step_is_never_lost(delay: int) -> None:
-    """Not even in the tick of the deadline; afterwards no timer and no deadline is left."""
-    calls: list[Call] = []
-
-    async def scenario() -> int:
-        calls.append(Call())
-        request = Request(call=calls[-1])
-        reply = await Deadline(2)(leaf(delay, [1, 1]))(request)
-        return len([event async for event in reply])
-
-    async def check(run: CancelledRun[int]) -> None:
-        assert ((), inf, 0) == (run.left, calls[-1].deadline, timers())
-
-    runs = cancelled_everywhere(scenario, check)
-
-    assert ("raised", DeadlineExceeded, 2.0) == (
-        runs[0].ended,
-        type(runs[0].error),
-        runs[0].elapsed,
-    )
-    assert {"cancelled"} == {run.ended for run in runs[1:]}
-
-
-def test_a_healthy_call_costs_one_timer() -> None:
-    """No task, no `asyncio.timeout`, and of timers just the one."""
-
-    async def main() -> tuple[int, int]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        await Deadline(5)(leaf(0, None))("request")
-        return len(asyncio.all_tasks()), len(loop._scheduled)
-
-    assert ((1, 1), 0.0) == run_virtual(main())
-
-
-def test_a_complete_reply_passes_as_it_is() -> None:
-    """The same object, with nothing registered on it."""
-    reply = Response(b"{}")
-
-    async def inner(_request: object, /) -> Response:
-        return reply
-
-    assert (reply, 0.0) == run_virtual(Deadline(5)(inner)("request"))
-    assert reply.ended is None
 
 
 def test_the_order_is_checked() -> None:

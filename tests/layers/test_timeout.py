@@ -67,7 +67,8 @@ async def follow(service: Service[Any, Any], request: object, plan: Plan) -> End
     except UpstreamTimeout as error:
         (outcome,) = outcomes
         blamed = outcome.error is error and outcome.blames == "endpoint" and not outcome.neutral
-        return error.phase if blamed else "", outcome.ended, n, error.again or error.elsewhere
+        phase = error.phase if blamed and error.again is error.elsewhere else "confused"
+        return phase, outcome.ended, n, error.again
     return "ok", outcomes[0].ended, n, False
 
 
@@ -95,6 +96,7 @@ ONE: Final[dict[str, Any]] = {"first": 5, "idle": None, "total": None, "streams"
 @example(**ALL, plan=Plan(4, [2, 4], (2, 2, 0, 0)))
 @example(**ALL, plan=Plan(4, [2, 2], (5, 5, 0, 0)))
 @example(**ALL, plan=Plan(4))
+@example(first=5, idle=None, total=5, streams=True, plan=Plan(9))
 @example(first=5, idle=None, total=4.5, streams=True, plan=Plan(9))
 @example(first=5, idle=3, total=None, streams=False, plan=Plan(9, [2, 3]))
 @example(first=5, idle=None, total=7.5, streams=False, plan=Plan(9))

@@ -22,7 +22,7 @@ from llmstack.testing.openai_wire import (
 
 def answer(tokens: int, seed: int = 0, **limits: int) -> Answer:
     body = {"model": "m", "messages": [{"role": "user", "content": "one two"}], **limits}
-    return Answer.to(body, tokens, Random(seed), n=7, at=12.9)
+    return Answer.to(body, tokens, Random(seed), at=12.9)
 
 
 @given(
@@ -55,13 +55,16 @@ def test_chunks_and_completion_say_the_same(
     assert ["assistant"] + [None] * (said + 1) == [choice.delta.role for choice in deltas]
     assert [None] * (said + 1) + [finish] == [choice.finish_reason for choice in deltas]
     assert [None] * (said + 2) + [whole.usage] * usage == [chunk.usage for chunk in chunks]
-    assert ("chatcmpl-7", 12, "m") == (whole.id, whole.created, whole.model)
-    assert {("chatcmpl-7", 12, "m")} == {(chunk.id, chunk.created, chunk.model) for chunk in chunks}
+    assert (given_answer.id, 12, "m") == (whole.id, whole.created, whole.model)
+    assert {(given_answer.id, 12, "m")} == {
+        (chunk.id, chunk.created, chunk.model) for chunk in chunks
+    }
 
 
 def test_the_same_dice_give_the_same_words() -> None:
     """And other dice give others, of the list."""
-    assert answer(20).words == answer(20).words
+    assert answer(20) == answer(20)
+    assert answer(20).id != answer(20, seed=1).id
     assert answer(20).words != answer(20, seed=1).words
     assert set(WORDS) >= set(answer(20).words)
 

@@ -34,7 +34,6 @@ def wrong() -> None:
     _layer: Layer = two  # type: ignore[assignment]
     layer_fn(two)(service_fn(str))  # type: ignore[arg-type]
     Endpoint("eu")  # type: ignore[call-arg]
-    Endpoint("eu", not_async)  # type: ignore[arg-type]
     Endpoint("eu", length, price=3)  # type: ignore[arg-type]
     Price(1)  # type: ignore[call-arg]
     Overloaded("busy", "eu")  # type: ignore[call-arg]

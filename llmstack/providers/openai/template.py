@@ -5,8 +5,8 @@ learned from an event that was decoded; whatever has the same bytes around a sou
 string is an event of the same kind, and as valid. No finish, error, usage or other choice
 can hide in it, for a string ends at its first bare quote.
 
-Measured on CPython 3.11, events of 230 bytes: 0.4 µs for one that fits, 2.9 µs to decode
-one, 1.9 µs more to learn from it.
+Measured on CPython 3.11, events of 300 bytes: 0.5 µs for one that fits (0.7 µs with
+OpenAI's padding), against 3.1 µs for decoding it alone; to learn from one takes 2.2 µs.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ __all__ = ["Template"]
 _TEXT: Final = re.compile(
     rb'"(?:content|reasoning_content|reasoning|refusal|arguments)"\s*:\s*"(?=[^"])'
 )
-_STRING: Final = (
-    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+_STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+_PIECE: Final = re.compile(_STRING)
+#: The same with the padding of OpenAI behind it, another string; in between nothing varies.
+_PADDED: Final = re.compile(
+    _STRING + rb'"\},"logprobs":null,"finish_reason":null\}\],(?:"usage":null,)?"obfuscation":"'
+    rb"[A-Za-z0-9]*+"
 )
-#: A string, and behind it the padding of OpenAI, which is another one. In between nothing varies.
-_PIECE: Final = re.compile(
-    _STRING + rb'(?:"\},"logprobs":null,"finish_reason":null\}\],(?:"usage":null,)?"obfuscation":"'
-    rb"[A-Za-z0-9]*)?"
-)
-_END: Final = re.compile(_STRING)
 _PADDING: Final = b'"obfuscation":"'
 #: Events to learn from. Where each is of another shape, it does not pay.
 LESSONS: Final = 64
@@ -44,6 +42,7 @@ class Template:
 
     _head: bytes = field(default=b"", init=False)
     _tail: bytes = field(default=b"", init=False)
+    _between: re.Pattern[bytes] = field(default=_PIECE, init=False)
     _lessons: int = field(default=LESSONS, init=False)
 
     def fits(self, data: bytes) -> bool:
@@ -51,25 +50,23 @@ class Template:
         head, tail = self._head, self._tail
         if not head or not data.startswith(head) or not data.endswith(tail):
             return False
-        if _PIECE.fullmatch(data, len(head), len(data) - len(tail)) is None:
+        if self._between.fullmatch(data, len(head), len(data) - len(tail)) is None:
             return False
         return data.isascii() or _is_utf8(data)
 
     def learn(self, data: bytes) -> None:
         """Take *data*, which has been decoded and found ordinary, as the model of the next."""
         self._head = b""
-        texts = _TEXT.findall(data) if self._lessons > 0 else []
         self._lessons -= 1
-        found = _TEXT.search(data) if len(texts) == 1 else None
-        if found is None:
+        starts = list(_TEXT.finditer(data)) if self._lessons >= 0 else []
+        if len(starts) != 1:
             return
-        end = _END.match(data, found.end())
-        if end is None or not end.end() < len(data):
-            return  # never in what has been decoded
-        padded = data.rfind(_PADDING, end.end())
-        last = data.rfind(b'"') if padded != -1 else end.end()
-        if _PIECE.fullmatch(data, found.end(), last) is not None:
-            self._head, self._tail = data[: found.end()], data[last:]
+        start = starts[0].end()
+        self._between, end = _PIECE, _PIECE.match(data, start)
+        if _PADDING in data:
+            self._between, end = _PADDED, _PADDED.match(data, start)
+        if end is not None:
+            self._head, self._tail = data[:start], data[end.end() :]
 
     def forget(self) -> None:
         """Fit nothing any more, and learn nothing."""

@@ -1,0 +1,133 @@
+"""What all requests of one gateway share: its phase, who is under way, and how to refuse.
+
+Every reply names its request, and every error has the shape of the OpenAI API.
+
+Events: `gateway.failed` (error), for an exception that nobody foresaw: its class and where
+it was raised, but not what it says, which may be a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from pathlib import PurePath
+from random import Random
+from typing import Final, Literal, cast, final
+
+import structlog
+from aiohttp import hdrs, web
+from attrs import define, field
+
+from llmstack import clock
+from llmstack.errors import Draining, LLMStackError
+from llmstack.gateway.errors import Problem, bug, problem_of
+from llmstack.gateway.routes import Gateway
+
+
+__all__ = ["JSON", "Desk", "named"]
+
+JSON: Final = "application/json"
+
+#: Frames of a traceback that are logged, the innermost ones.
+FRAMES: Final = 8
+
+log: Final = structlog.get_logger("llmstack")
+
+
+def named(request_id: str) -> dict[str, str]:
+    """Return the headers that every reply has."""
+    return {
+        "Server": "llmstack",
+        "x-request-id": request_id,
+        "x-llmstack-request-id": request_id,
+    }
+
+
+@final
+@define(eq=False)
+class Desk:
+    """*phase* is what ``GET /readyz`` goes by; `stop` and `abort` end what is under way."""
+
+    gateway: Gateway
+    phase: Literal["starting", "serving", "draining"] = "starting"
+    stopped: bool = field(default=False, init=False)
+    _rng: Random = field(factory=Random, init=False, repr=False)
+    _under_way: dict[web.BaseRequest, asyncio.Task[object]] = field(
+        factory=dict, init=False, repr=False
+    )
+
+    def new_id(self) -> str:
+        """Return the name of one more request."""
+        return f"req_{self._rng.getrandbits(96):024x}"
+
+    def enter(self, request: web.BaseRequest) -> None:
+        """Count *request*, which this task answers, as under way."""
+        self._under_way[request] = cast("asyncio.Task[object]", asyncio.current_task())
+
+    def leave(self, request: web.BaseRequest) -> None:
+        """Strike it out."""
+        del self._under_way[request]
+
+    def last_word(self, request: web.BaseRequest, cancelled: asyncio.CancelledError) -> Problem:
+        """Return what to tell the client if it was `stop` that cancelled; else raise again.
+
+        A client that leaves cancels as well, but then there is nobody to tell.
+        """
+        if not self.stopped or request.transport is None:
+            raise cancelled
+        self._under_way[request].uncancel()
+        return self.problem_of(Draining("the server is shutting down"), "")
+
+    def stop(self) -> None:
+        """End what is under way now, each with a last word to its client."""
+        self.stopped = True
+        for task in self._under_way.values():
+            task.cancel()
+
+    def abort(self) -> None:
+        """Drop the connections of clients that do not take a last word."""
+        for request in self._under_way:
+            if request.transport is not None:
+                request.transport.abort()
+
+    def mark(self, response: web.StreamResponse) -> None:
+        """End the connection with *response* if the gateway drains."""
+        if self.phase == "draining":
+            response.force_close()
+
+    def said(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> web.Response:
+        """Return a complete reply."""
+        response = web.Response(body=body, status=status, headers=headers)
+        self.mark(response)
+        return response
+
+    def refused(
+        self, problem: Problem, request_id: str, more: Mapping[str, str] | None = None
+    ) -> web.Response:
+        """Return the reply that tells *problem*, with *more* headers."""
+        headers = {hdrs.CONTENT_TYPE: JSON, **named(request_id), **problem.headers(), **(more or {})}
+        response = self.said(problem.body(), headers, problem.status)
+        if problem.close:
+            response.force_close()
+        return response
+
+    def problem_of(self, error: Exception, request_id: str, sent: int = 0) -> Problem:
+        """Return what a client is told of *error*; what nobody foresaw is logged."""
+        if isinstance(error, LLMStackError):
+            problem = problem_of(error, now=clock.now(), sent=sent)
+            if problem is not None:
+                return problem
+        log.error(
+            "gateway.failed",
+            request_id=request_id,
+            error=type(error).__name__,
+            trace=_where(error),
+        )
+        return bug(request_id)
+
+
+def _where(error: Exception) -> list[str]:
+    """Return file, line and function of the innermost frames; no values, and no message."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    return [f"{PurePath(f.filename).name}:{f.lineno} {f.name}" for f in frames]

@@ -1,0 +1,63 @@
+"""What can be asked about the gateway itself: health, models, metrics.
+
+None of it asks a provider, and `livez` looks at nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from llmstack.gateway.desk import JSON, Desk, named
+from llmstack.gateway.errors import Problem
+from llmstack.gateway.routes import takes_traffic
+
+
+__all__ = ["livez", "metrics", "models", "readyz"]
+
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def livez(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """Say that the loop runs."""
+    return _json(desk, {"status": "ok"}, request_id)
+
+
+async def readyz(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """Say whether requests are welcome: while serving, if any route can take them."""
+    state: str = desk.phase
+    if state == "serving":
+        is_ready = any(map(takes_traffic, desk.gateway.routes.values()))
+        state = "ok" if is_ready else "no route has an enabled endpoint"
+    return _json(desk, {"status": state}, request_id, 200 if state == "ok" else 503)
+
+
+async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """List the names that callers may ask for."""
+    data = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "llmstack"}
+        for name in desk.gateway.routes
+        if name != "*"
+    ]
+    return _json(desk, {"object": "list", "data": data}, request_id)
+
+
+async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+    """Render the metrics, in a thread: with many series it takes its time."""
+    render = desk.gateway.metrics
+    if render is None:
+        problem = Problem(404, "this gateway has no metrics", code="unknown_url")
+        return desk.refused(problem, request_id)
+    try:
+        text = await asyncio.to_thread(render)
+    except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is answered
+        return desk.refused(desk.problem_of(error, request_id), request_id)
+    return desk.said(text, {hdrs.CONTENT_TYPE: TEXT, **named(request_id)})
+
+
+def _json(desk: Desk, data: object, request_id: str, status: int = 200) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: JSON, **named(request_id)}
+    return desk.said(json.dumps(data).encode(), headers, status)
