@@ -28,6 +28,8 @@ from llmstack.providers.transport import Transport
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "' + b"Say hello. " * 85 + b'"}]}'
 TICKS = os.sysconf("SC_CLK_TCK")
 
+UPSTREAM = ("-m", "benchmarks.servers", "upstream", "1024")
+
 CONFIG = """
 [server]
 listen = "127.0.0.1:0"
@@ -55,12 +57,12 @@ layers = [
 @contextmanager
 def server(arguments: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Run a server until the block ends; gives its URL and process id."""
-    with subprocess.Popen(
-        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(  # noqa: S603 -- our own servers
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
+            said = process.stdout.readline() if process.stdout is not None else ""
             if "Listening at " not in said:
                 raise RuntimeError(f"{arguments} said {said!r}")
             yield said.split()[-1], process.pid
@@ -100,7 +102,7 @@ def gateway(calls: int, rounds: int, at_once: int = 64) -> dict[str, float]:
     """Compare the gateway with the bare forwarder: CPU microseconds a request, and the ratio."""
     with (
         TemporaryDirectory() as folder,
-        server(["-m", "benchmarks.servers", "upstream", "1024"]) as up,
+        server(UPSTREAM) as up,
     ):
         config = Path(folder, "gateway.toml")
         config.write_text(CONFIG.format(upstream=up[0]))
@@ -163,7 +165,7 @@ async def _library(url: str, calls: int) -> dict[str, float]:
 
 def library(calls: int, rounds: int) -> dict[str, float]:
     """Return CPU microseconds a call of a bare client and of the stack, and the ratio."""
-    with server(["-m", "benchmarks.servers", "upstream", "1024"]) as up:
+    with server(UPSTREAM) as up:
         took = [asyncio.run(_library(up[0], calls)) for _ in range(rounds + 1)][1:]
     return {
         "client_us": median(each["bare"] for each in took),

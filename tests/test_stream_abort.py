@@ -49,11 +49,13 @@ class Scene:
     async def read(self) -> None:
         try:
             self.result = await anext(self.stream)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the result
+        except BaseException as error:
             self.result = error
-        task = asyncio.current_task()
-        assert task is not None
-        self.cancelling = task.cancelling()
+            raise
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            self.cancelling = task.cancelling()
 
 
 Act = Callable[[Scene], Awaitable[object] | None]
@@ -75,6 +77,8 @@ def play(act: Act, source: Pipe | None = None) -> tuple[object, int, Outcome]:
             await doing
         await asyncio.wait([scene.reader])
         scene.stream.close()
+        if not scene.reader.cancelled():
+            scene.reader.exception()
         return scene
 
     scene, _ = run_virtual(main())
@@ -289,6 +293,7 @@ class Deaf(Pipe):
         try:
             return await super().read()
         except asyncio.CancelledError:
+            await asyncio.sleep(0)
             if isinstance(self.answer, Exception):
                 raise self.answer from None
             return [EVENT]

@@ -38,7 +38,7 @@ from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.service import Layer, by_endpoint, by_model, by_tenant
 
 
-__all__ = ["Routes"]
+__all__ = ["Routes", "endpoint_of"]
 
 LAYERS: Final[Mapping[str, type[Any]]] = {
     "circuit_breaker": CircuitBreaker,

@@ -10,8 +10,9 @@ as it came, with the number of endpoints still *untried* and the call's *attempt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, Final, Protocol, final
 
 from attrs import define, evolve, field
@@ -43,7 +44,7 @@ Endpoints = tuple[Endpoint, ...] | EndpointSet
 #: Whether to go on after the error of the n-th endpoint that was asked.
 GoesOn = Callable[[LLMStackError, int], bool]
 
-_NOBODY: Final[dict[str, Attempt]] = {}
+_NOBODY: Final[Mapping[str, Attempt]] = MappingProxyType({})
 
 
 class Picker(Protocol):

@@ -13,12 +13,11 @@ from llmstack.errors import (
     CircuitOpen,
     ConcurrencyFull,
     DeadlineExceeded,
-    LLMStackError,
     Overloaded,
     QuotaExhausted,
     RateLimited,
 )
-from llmstack.estimators.circuit import Circuit, Permit, Probes
+from llmstack.estimators.circuit import Circuit, Probes
 from llmstack.estimators.open_time import OpenTimes
 from llmstack.estimators.trip import ConsecutiveFailures, FailureRatio, TripPolicy
 from llmstack.testing.scripted import dispatched
@@ -94,8 +93,7 @@ def test_every_other_failure_opens_by_ratio() -> None:
     """Half of all calls fail, and never two in a row: the ratio sees it."""
     machine = circuit(policy=FailureRatio(0.5, volume=10))
 
-    assert "ccccccccccco" == play(machine, "SFSFSFSFSFSF")[-12:].replace("o", "o") or True
-    assert "open" == machine.state
+    assert "ccccccccco" == play(machine, "SFSFSFSFSF")
 
 
 @pytest.mark.parametrize("late", ["S", "F"])
@@ -229,16 +227,11 @@ def test_only_what_is_allowed_is_a_probe() -> None:
     """The others are refused, and a hard circuit does not wake up for them either."""
     machine = total(circuit(probes=Probes(allow=lambda request: request is not INSISTS)))
 
-    assert ("hard", "hard") == (is_refused(machine, 2.5, INSISTS), is_refused(machine, 90.0, INSISTS))
+    assert ("hard", "hard") == (
+        is_refused(machine, 2.5, INSISTS),
+        is_refused(machine, 90.0, INSISTS),
+    )
     with pytest.raises(CircuitOpen) as refusal:
         machine.admit(2.5, INSISTS)
     assert refusal.value.ready_at is None
     assert "" == is_refused(machine, 2.5)
-
-
-def permit_of(machine: Circuit, now: float, request: object) -> Permit:
-    return machine.admit(now, request)
-
-
-def errors(kind: type[LLMStackError], n: int) -> list[LLMStackError]:
-    return [kind() for _ in range(n)]

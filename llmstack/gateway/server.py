@@ -1,0 +1,117 @@
+"""The listener: from a connection to the operation that answers, by the path as it came.
+
+There is no router and no middleware between a request and its operation, only one look-up.
+What is not even HTTP gets an answer in the shape of the OpenAI API as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final, final
+
+from aiohttp import HttpVersion11, http_exceptions, http_parser, web
+from attrs import define
+
+from llmstack.errors import ConfigError
+from llmstack.gateway.desk import Desk
+from llmstack.gateway.errors import Problem
+from llmstack.gateway.handler import chat, embeddings
+from llmstack.gateway.parse import check_headers
+from llmstack.gateway.status import livez, metrics, models, readyz
+
+
+__all__ = ["PATHS", "Edge", "Listener", "check_parser"]
+
+Operation = Callable[[Desk, web.BaseRequest, str], Awaitable[web.StreamResponse]]
+
+#: Seconds for which a connection may be idle, or take to send the head of a request.
+KEEP_ALIVE: Final = 75.0
+#: Seconds for which a body is thrown away that nobody reads, so that the reply arrives.
+LINGER: Final = 2.0
+
+_READ: Final = ("GET", "HEAD")
+_SEND: Final = ("POST",)
+
+#: The whole surface: path, methods, and what answers.
+PATHS: Final[Mapping[str, tuple[tuple[str, ...], Operation]]] = MappingProxyType(
+    {
+        "/v1/chat/completions": (_SEND, chat),
+        "/v1/embeddings": (_SEND, embeddings),
+        "/v1/models": (_READ, models),
+        "/livez": (_READ, livez),
+        "/readyz": (_READ, readyz),
+        "/metrics": (_READ, metrics),
+    }
+)
+
+
+@final
+@define(eq=False)
+class Edge:
+    """Answers any request: a handler of aiohttp."""
+
+    desk: Desk
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Find the operation and let it answer."""
+        desk = self.desk
+        request_id = desk.new_id()
+        # The target as it was sent: a path that is spelled in another way is another path.
+        target = request.raw_path
+        found = PATHS.get(target) or PATHS.get(target.partition("?")[0])
+        if found is None:
+            problem: Problem | None = Problem(404, "there is no such path", code="unknown_url")
+            return desk.refused(_closed(problem), request_id)
+        methods, operation = found
+        problem = _check_line(request, methods) or check_headers(request.raw_headers)
+        if problem is not None:
+            return desk.refused(problem, request_id)
+        return await operation(desk, request, request_id)
+
+
+def _check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem | None:
+    if request.version > HttpVersion11:
+        message = "the version of HTTP must be 1.0 or 1.1"
+        return Problem(400, message, code="bad_version", close=True)
+    if request.method not in methods:
+        allow = ", ".join(methods)
+        message = f"the method must be {' or '.join(methods)}"
+        return Problem(405, message, code="method_not_allowed", allow=allow, close=True)
+    return None
+
+
+@final
+class Listener(web.Server):
+    """Makes a protocol for each connection, of which `web.Server` keeps account."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge, handler_cancellation=True)
+        self.edge = edge
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of one more connection."""
+        return _Connection(
+            self,
+            loop=self._loop,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+        )
+
+
+@final
+class _Connection(web.RequestHandler):
+    """aiohttp's protocol, but for what it says where it cannot make a request."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer bytes that are no request; what aiohttp says of them would repeat them."""
+
