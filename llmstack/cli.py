@@ -14,7 +14,7 @@ import click
 from llmstack import __version__
 
 
-__all__ = ["main"]
+__all__ = ["check", "demo", "main", "serve"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -152,8 +152,7 @@ def give(scene: Scene) -> None:
 
 
 def cut(scene: Scene) -> None:
-    if not scene.source.asked.done():
-        scene.source.asked.set_exception(StreamBroken("cut"))
+    scene.source.asked.set_exception(StreamBroken("cut"))
 
 
 def in_turn(*steps: Callable[[Scene], None]) -> Act:

@@ -53,7 +53,7 @@ class Desk:
     phase: Literal["starting", "serving", "draining"] = "starting"
     stopped: bool = field(default=False, init=False)
     _rng: Random = field(factory=Random, init=False, repr=False)
-    _under_way: dict[web.BaseRequest, asyncio.Task[object]] = field(
+    _under_way: dict[asyncio.Task[object], web.BaseRequest] = field(
         factory=dict, init=False, repr=False
     )
 
@@ -61,33 +61,37 @@ class Desk:
         """Return the name of one more request."""
         return f"req_{self._rng.getrandbits(96):024x}"
 
-    def enter(self, request: web.BaseRequest) -> None:
-        """Count *request*, which this task answers, as under way."""
-        self._under_way[request] = cast("asyncio.Task[object]", asyncio.current_task())
+    def enter(self, request: web.BaseRequest) -> asyncio.Task[object]:
+        """Count *request* as under way; `leave` with the task that this returns."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._under_way[task] = request
+        return task
 
-    def leave(self, request: web.BaseRequest) -> None:
+    def leave(self, task: asyncio.Task[object]) -> None:
         """Strike it out."""
-        del self._under_way[request]
+        del self._under_way[task]
 
-    def last_word(self, request: web.BaseRequest, cancelled: asyncio.CancelledError) -> Problem:
+    def last_word(self, cancelled: asyncio.CancelledError) -> Problem:
         """Return what to tell the client if it was `stop` that cancelled; else raise again.
 
         A client that leaves cancels as well, but then there is nobody to tell.
         """
-        if not self.stopped or request.transport is None:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        if not self.stopped or self._under_way[task].transport is None:
             raise cancelled
-        self._under_way[request].uncancel()
+        task.uncancel()
         return self.problem_of(Draining("the server is shutting down"), "")
 
     def stop(self) -> None:
-        """End what is under way now, each with a last word to its client."""
-        self.stopped = True
-        for task in self._under_way.values():
-            task.cancel()
+        """End what is under way now, each with a last word to its client; once."""
+        if not self.stopped:
+            self.stopped = True
+            for task in self._under_way:
+                task.cancel()
 
     def abort(self) -> None:
         """Drop the connections of clients that do not take a last word."""
-        for request in self._under_way:
+        for request in self._under_way.values():
             if request.transport is not None:
                 request.transport.abort()
 
@@ -106,7 +110,12 @@ class Desk:
         self, problem: Problem, request_id: str, more: Mapping[str, str] | None = None
     ) -> web.Response:
         """Return the reply that tells *problem*, with *more* headers."""
-        headers = {hdrs.CONTENT_TYPE: JSON, **named(request_id), **problem.headers(), **(more or {})}
+        headers = {
+            hdrs.CONTENT_TYPE: JSON,
+            **named(request_id),
+            **problem.headers(),
+            **(more or {}),
+        }
         response = self.said(problem.body(), headers, problem.status)
         if problem.close:
             response.force_close()

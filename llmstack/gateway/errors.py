@@ -129,6 +129,7 @@ TABLE: Final[Mapping[type[LLMStackError], Row]] = {
     DeadlineExceeded: Row(504, SERVER, "deadline_exceeded", retry=False),
 }
 
+
 @final
 @frozen
 class Problem:

@@ -61,15 +61,15 @@ async def _ask(
     stack = gateway.route(asked.model)
     if stack is None:
         return desk.refused(_no_model(asked.model), call.id)
-    desk.enter(request)
+    task = desk.enter(request)
     try:
         return await _replied(desk, request, await stack(asked), call)
     except asyncio.CancelledError as cancelled:
-        problem = desk.last_word(request, cancelled)
+        problem = desk.last_word(cancelled)
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is answered
         problem = desk.problem_of(error, call.id, call.sent)
     finally:
-        desk.leave(request)
+        desk.leave(task)
     return desk.refused(problem, call.id, {"x-llmstack-attempts": str(call.sent)})
 
 

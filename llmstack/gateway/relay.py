@@ -46,7 +46,7 @@ async def relay(
     except ClientGone:
         return
     except asyncio.CancelledError as cancelled:
-        problem = desk.last_word(request, cancelled)
+        problem = desk.last_word(cancelled)
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is told
         problem = desk.problem_of(error, call.id, call.sent)
     await _break_off(request, response, problem, call.id)

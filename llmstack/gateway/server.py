@@ -6,10 +6,11 @@ What is not even HTTP gets an answer in the shape of the OpenAI API as well.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Final, final
 
 from aiohttp import HttpVersion11, http_exceptions, http_parser, web
 from attrs import define
@@ -62,8 +63,8 @@ class Edge:
         target = request.raw_path
         found = PATHS.get(target) or PATHS.get(target.partition("?")[0])
         if found is None:
-            problem: Problem | None = Problem(404, "there is no such path", code="unknown_url")
-            return desk.refused(_closed(problem), request_id)
+            nowhere = Problem(404, "there is no such path", code="unknown_url")
+            return desk.refused(nowhere, request_id)
         methods, operation = found
         problem = _check_line(request, methods) or check_headers(request.raw_headers)
         if problem is not None:
@@ -82,29 +83,54 @@ def _check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem |
     return None
 
 
-@final
-class Listener(web.Server):
-    """Makes a protocol for each connection, of which `web.Server` keeps account."""
+#: What is wrong with bytes that are no request, by aiohttp's word for it.
+_NOT_HTTP: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (http_exceptions.LineTooLong, "a line of the head is too long"),
+    (http_exceptions.BadHttpMethod, "the method is not one of HTTP"),
+    (http_exceptions.InvalidHeader, "a header is not valid"),
+    (http_exceptions.InvalidURLError, "the target is not a path"),
+    (http_exceptions.TransferEncodingError, "the chunks of the body are not valid"),
+)
 
-    def __init__(self, edge: Edge) -> None:
-        super().__init__(edge, handler_cancellation=True)
-        self.edge = edge
 
-    def __call__(self) -> web.RequestHandler:
-        """Return the protocol of one more connection."""
-        return _Connection(
-            self,
-            loop=self._loop,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=KEEP_ALIVE,
-            lingering_time=LINGER,
+def check_parser(parser: type = http_parser.HttpRequestParser) -> None:
+    """Refuse to go on without aiohttp's C parser: the other one is slow, and more lenient."""
+    if parser is http_parser.HttpRequestParserPy:
+        raise ConfigError(
+            "aiohttp runs without its C extensions; install a wheel that has them, "
+            "and do not set AIOHTTP_NO_EXTENSIONS"
         )
 
 
 @final
+class Listener(web.Server):
+    """Makes a protocol for each connection; `web.Server` keeps account of them."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(Edge(desk), handler_cancellation=True)
+        self.desk = desk
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of one more connection."""
+        return _Connection(self, loop=self._loop)
+
+
+@final
 class _Connection(web.RequestHandler):
-    """aiohttp's protocol, but for what it says where it cannot make a request."""
+    """aiohttp's protocol, but for its answer to what is no request."""
+
+    __slots__ = ("desk",)
+
+    def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            listener,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] -- None is how it is switched off
+            auto_decompress=False,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+        )
+        self.desk = listener.desk
 
     def handle_error(
         self,
@@ -113,5 +139,12 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer bytes that are no request; what aiohttp says of them would repeat them."""
-
+        """Say what is wrong in our words; aiohttp's would repeat the bytes, and log them."""
+        del request, message
+        desk = self.desk
+        request_id = desk.new_id()
+        if isinstance(exc, Exception) and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return desk.refused(desk.problem_of(exc, request_id), request_id)
+        why = next((says for kind, says in _NOT_HTTP if isinstance(exc, kind)), "it is malformed")
+        said = f"the request is not valid HTTP: {why}"
+        return desk.refused(Problem(400, said, code="bad_http", close=True), request_id)

@@ -69,9 +69,7 @@ def _marked(text: str) -> float | _NoNumber:
 _STRICT: Final = JSONDecoder(
     object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
 )
-_KEEPING: Final = JSONDecoder(
-    object_pairs_hook=_Pairs, parse_constant=_marked, parse_float=_marked
-)
+_KEEPING: Final = JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_marked, parse_float=_marked)
 
 
 def decode(raw: bytes) -> tuple[Any, str]:

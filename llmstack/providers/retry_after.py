@@ -43,8 +43,8 @@ _DIMENSIONS: Final = (
         for d in ("requests", "tokens", "input-tokens", "output-tokens")
     ),
 )
-#: Above it a number is a date: milliseconds since 1970.
-_MS: Final = 1e12
+#: Above it a date is in milliseconds since 1970, and not in seconds.
+_MS: Final = 1e11
 
 
 def retry_after(

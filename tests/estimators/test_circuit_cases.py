@@ -131,10 +131,11 @@ def test_half_opens_by_time_and_a_good_probe_closes() -> None:
     assert ("hard", "hard") == (is_refused(machine, 0.0), is_refused(machine, 2.4375))
     assert "open" == machine.state
     probe = machine.admit(2.5, ROUTED)
+    seen = machine.statistics()
     assert probe.probe
-    assert "half_open" == machine.state
+    assert ("half_open", 1) == (seen.state, seen.probing)
     assert machine.settle(probe, Outcome(2.5), 2.5)
-    assert "closed" == machine.state
+    assert "closed" == machine.statistics().state
 
 
 def test_a_failing_probe_opens_again_for_longer() -> None:

@@ -36,7 +36,9 @@ FLOORS: Final = (
     {"testing"},
     {"simulate", "integrations", "config"},
     {"gateway"},
+    {"demo"},
     {"cli"},
+    {"__main__"},
 )
 #: The lowest floor on which a package from outside may be used.
 OUTSIDE: Final[Mapping[str, str]] = {

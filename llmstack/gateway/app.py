@@ -1,0 +1,135 @@
+"""A gateway from its start to its end: stacks, listener, signals, and a graceful stop.
+
+`serve` is what the command line runs; `running` is the same for tests and programs, and
+`create_app` an aiohttp application with the same operations, for a server of one's own.
+
+To stop: ``/readyz`` says 503, nobody new is let in, what is under way may end for
+``shutdown_timeout`` seconds; then it is ended with a last word, and who does not take that
+within `GRACE` seconds is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from llmstack.gateway.desk import Desk
+from llmstack.gateway.routes import Gateway
+from llmstack.gateway.server import Edge, Listener, check_parser
+
+
+__all__ = ["create_app", "running", "serve"]
+
+#: Seconds for clients to take the last word.
+GRACE: Final = 5.0
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def _say_nothing(_url: str) -> None:
+    pass
+
+
+async def serve(gateway: Gateway, *, started: Callable[[str], None] = _say_nothing) -> None:
+    """Serve until SIGINT or SIGTERM; a second one cuts the waiting short.
+
+    *started* gets the base URL when the gateway listens.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    async with _serving(gateway) as (desk, url):
+
+        def end() -> None:
+            if asked.is_set():
+                desk.stop()
+            asked.set()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, end)
+        # What is there now stays, so the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        started(url)
+        await asked.wait()
+    for number in SIGNALS:
+        loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def running(gateway: Gateway) -> AsyncIterator[str]:
+    """Serve in the block, which gets the base URL as clients want it: it ends in ``/v1``."""
+    async with _serving(gateway) as (_, url):
+        yield url
+
+
+def create_app(gateway: Gateway) -> web.Application:
+    """Return an application that answers as the gateway does, and starts its stacks.
+
+    Run it with ``handler_cancellation=True``, or clients that leave are not noticed.
+    """
+    check_parser()
+    desk = Desk(gateway)
+
+    async def started(_app: web.Application) -> AsyncIterator[None]:
+        async with _stacks(desk):
+            yield
+
+    async def draining(_app: web.Application) -> None:
+        desk.phase = "draining"
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", Edge(desk), expect_handler=_expect)
+    app.cleanup_ctx.append(started)
+    app.on_shutdown.append(draining)
+    return app
+
+
+async def _expect(_request: web.Request) -> None:
+    """Leave it to the operation to invite the body, or not to."""
+
+
+@asynccontextmanager
+async def _stacks(desk: Desk) -> AsyncIterator[None]:
+    """Start the stacks, each once: one may stand behind several names."""
+    stacks = {id(stack): stack for stack in desk.gateway.routes.values()}
+    async with AsyncExitStack() as started:
+        for stack in stacks.values():
+            await started.enter_async_context(stack)
+        desk.phase = "serving"
+        yield
+
+
+@asynccontextmanager
+async def _serving(gateway: Gateway) -> AsyncIterator[tuple[Desk, str]]:
+    check_parser()
+    desk = Desk(gateway)
+    async with _stacks(desk):
+        patience = gateway.shutdown_timeout + 2 * GRACE
+        runner = web.ServerRunner(Listener(desk), shutdown_timeout=patience)
+        await runner.setup()
+        try:
+            host, port = gateway.listen
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            shown = f"[{host}]" if ":" in host else host
+            yield desk, f"http://{shown}:{site.port}/v1"
+        finally:
+            await _drain(desk, runner)
+
+
+async def _drain(desk: Desk, runner: web.ServerRunner) -> None:
+    desk.phase = "draining"
+    loop = asyncio.get_running_loop()
+    patience = desk.gateway.shutdown_timeout
+    timers = [loop.call_later(patience, desk.stop), loop.call_later(patience + GRACE, desk.abort)]
+    try:
+        await runner.cleanup()
+    finally:
+        for timer in timers:
+            timer.cancel()
