@@ -94,14 +94,18 @@ def test_a_stream_is_handed_over_whole() -> None:
     assert [None] == seen
 
 
+def busy(_error: Exception) -> Exception:
+    return Overloaded("busy")
+
+
 def test_an_error_is_changed_on_its_way_up() -> None:
     """The new one names the old as its cause; a reply passes."""
     old = KeyError("x")
     with pytest.raises(Overloaded) as caught:
-        ask(map_error(lambda _: Overloaded("busy"))(failing(old)))
+        ask(map_error(busy)(failing(old)))
 
     assert old is caught.value.__cause__
-    assert "hello" == ask(map_error(lambda _: Overloaded())(echo))
+    assert "hello" == ask(map_error(busy)(echo))
 
 
 def test_an_error_that_is_left_as_it_is_leaves_as_it_came() -> None:
@@ -229,10 +233,6 @@ class Rule:
 
     def __call__(self, request: str) -> bool:
         return request == "yes"
-
-
-def busy(_error: Exception) -> Exception:
-    return Overloaded("busy")
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,8 @@ class Named:
     ids=str,
 )
 def test_a_role_is_declared_or_it_is_the_name(layer: object, role: str) -> None:
-    """Any callable has one."""
+    """Any callable has one; a function that is a layer and a class of one are alike."""
+    assert plain(echo) is Named()(echo)
     assert role == role_of(layer)
 
 

@@ -254,12 +254,13 @@ class Circuit:
         self.permit = Permit(self.permit.generation + 1)
         self.detector.reset()
         self.recent.clear()
-        self.ramped = self.times.healthy_since = now + self.ramp
+        self.times.healthy_since = now + self.ramp
+        self.ramped = now + self.ramp if self.ramp else -inf
 
     def reset(self, now: float) -> None:
         """Close, and be as new: no ramp, and nothing remembered but the counts."""
         self.close(now)
-        self.ramped = now
+        self.ramped = -inf
         self.times.level = 0
 
     def statistics(self) -> CircuitStatistics:

@@ -2,7 +2,9 @@
 
 The arithmetic is that of nginx: for each turn everyone earns its weight, and the richest
 pays what all have earned. So weights 5, 1, 1 give a a b a c a a and never five in a row.
-A turn that came to nothing (the one chosen refused) can be undone, at any time later.
+A turn that came to nothing (the one chosen refused) can be undone, at any time later. Who
+refuses also gives back what it has earned since its last turn, each part to the one who
+paid it: so the others share the turns as if it had never been there.
 
 Errors: `ValueError` if no weight is positive. Events: none.
 """
@@ -33,6 +35,7 @@ class SmoothWrr:
     """
 
     credit: dict[str, float] = field(factory=dict, init=False)
+    earned: dict[str, dict[str, float]] = field(factory=dict, init=False)  # by earner and payer
 
     def take(self, weights: Mapping[str, float]) -> str:
         """Book a turn between *weights* and return whose it is; a tie goes to the first."""
@@ -47,6 +50,10 @@ class SmoothWrr:
         if not total:
             raise ValueError("no weight is positive")
         credit[best] = most - total
+        for name, weight in weights.items():
+            if weight > 0 and name != best:
+                purse = self.earned.setdefault(name, {})
+                purse[best] = purse.get(best, 0.0) + weight
         return best
 
     def untake(self, name: str, weights: Mapping[str, float]) -> None:
@@ -57,10 +64,25 @@ class SmoothWrr:
             if weight > 0:
                 total += weight
                 credit[other] = credit.get(other, 0.0) - weight
+                purse = self.earned.get(other, {})
+                if name in purse:  # else it is spent, or given back
+                    purse[name] = max(0.0, purse[name] - weight)
         credit[name] += total
+
+    def empty(self, name: str) -> dict[str, float]:
+        """Take out and return what *name* has earned since the last time, by who paid it."""
+        return self.earned.pop(name, {})
+
+    def give_back(self, name: str, purse: Mapping[str, float]) -> None:
+        """Return what is in *purse* from *name* to those who paid it and are still there."""
+        for payer, amount in purse.items():
+            if payer in self.credit:
+                self.credit[payer] += amount
+                self.credit[name] -= amount
 
     def forget(self, name: str) -> None:
         """Drop *name*; what it was owed is shared out evenly, so the order of the rest stays."""
+        self.earned.pop(name, None)
         owed = self.credit.pop(name, 0.0)
         for other in self.credit:
             self.credit[other] += owed / len(self.credit)

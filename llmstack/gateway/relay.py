@@ -28,7 +28,7 @@ WRITE_TIMEOUT: Final = 30.0
 SLACK: Final = 1 << 15
 
 
-class ClientGone(Exception):  # noqa: N818 -- a state, as all errors here
+class ClientGone(Exception):
     """Nobody takes this reply any more."""
 
 
@@ -49,6 +49,8 @@ async def relay(
         problem = desk.last_word(cancelled)
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is told
         problem = desk.problem_of(error, call.id, call.sent)
+    else:
+        return
     await _break_off(request, response, problem, call.id)
 
 

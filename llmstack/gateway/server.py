@@ -125,7 +125,7 @@ class _Connection(web.RequestHandler):
         super().__init__(
             listener,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] -- None is how it is switched off
+            access_log=None,  # type: ignore[arg-type]
             auto_decompress=False,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,

@@ -78,9 +78,10 @@ def decode(raw: bytes) -> tuple[Any, str]:
         return None, "the body is empty"
     try:
         text = raw.decode()
-        value, fault = _read(_STRICT, text)
     except UnicodeDecodeError as error:
         return None, f"the body is not UTF-8: byte {error.start} is no part of a character"
+    try:
+        value, fault = _read(_STRICT, text)
     except _Bad:
         value, fault = _read(_KEEPING, text)
         return None, fault or _first_fault(value)

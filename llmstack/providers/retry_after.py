@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from email.utils import mktime_tz, parsedate_tz
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 
@@ -94,10 +94,9 @@ def _number(text: str) -> float | None:
 
 def _date(text: str) -> float | None:
     text = text.strip(" \t")
-    parsed = parsedate_tz(text) if _DATE.fullmatch(text) else None
     try:
-        return None if parsed is None else float(mktime_tz(parsed))
-    except ValueError:  # the year 0, the month of Foo
+        return parsedate_to_datetime(text).timestamp() if _DATE.fullmatch(text) else None
+    except ValueError:  # the 31st of November
         return None
 
 

@@ -36,7 +36,7 @@ __all__ = ["RoundRobin", "Turns"]
 @final
 @define(eq=False)
 class Turns:
-    """The picker: smooth weighted round robin; a turn that is refused was never taken."""
+    """The picker: smooth weighted round robin; who refuses was never there."""
 
     turns: SmoothWrr = field(factory=SmoothWrr)
 
@@ -48,8 +48,11 @@ class Turns:
         weights = {endpoint.name: endpoint.weight for endpoint in endpoints}
         while left:
             name = self.turns.take(weights)
+            purse = self.turns.empty(name)
             yield left.pop(name)
             self.turns.untake(name, weights)
+            self.turns.give_back(name, purse)
+            self.turns.give_back(name, self.turns.empty(name))
             del weights[name]
 
     def settle(self, _endpoint: Endpoint, _started: float, _outcome: Outcome, /) -> None:

@@ -49,7 +49,7 @@ SAMPLES: Final = {
     ),
     "date in another zone": ({"retry-after": LATER.replace("GMT", "CET")}, "", None),
     "date that is none": ({"retry-after": "Sun, 06 Foo 1994 08:49:37 GMT"}, "", None),
-    "the year 0": ({"retry-after": "Sun, 06 Nov 0000 08:49:37 GMT"}, "", None),
+    "hour that is none": ({"retry-after": "Sun, 06 Nov 2094 24:49:37 GMT"}, "", None),
     "hint": ({}, "Please try again in 4m50.304s. Need more?", 290.304),
     "hint of retry": ({}, "retry in 10h17m5.7s", 37025.7),
     "hints": ({}, "try again in 2s or retry in 3s", 3.0),

@@ -1,0 +1,113 @@
+"""What is seen while the demo runs: a live picture on a terminal, else a line a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Final, Protocol, TextIO, final
+
+from attrs import define, field
+
+from llmstack.demo.traffic import Answered
+
+
+__all__ = ["Live", "Plain", "Quiet", "Screen", "screen_for"]
+
+NAMES: Final = ("fast", "slow", "dear")
+WIDTH: Final = 40
+#: Colours of the breaker's states, in the codes of ECMA-48.
+COLOURS: Final = {"closed": "32", "half_open": "33", "open": "31"}
+
+
+class Screen(Protocol):
+    """Shows how things are."""
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        """Show the answers of the last second and the states of the breakers."""
+        ...
+
+    def tell(self, at: float, news: str) -> None:
+        """Say what has happened."""
+        ...
+
+
+def _latency(answers: Sequence[Answered]) -> str:
+    return f"{median(each.seconds for each in answers) * 1000:4.0f} ms" if answers else "   -   "
+
+
+@final
+class Quiet:
+    """Shows nothing, for programs that read the summary."""
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        """Show nothing."""
+
+    def tell(self, at: float, news: str) -> None:
+        """Say nothing."""
+
+
+@final
+@define(eq=False)
+class Plain:
+    """A line a second, and a line for each piece of news."""
+
+    out: TextIO
+    _next: float = field(default=1.0, init=False)
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        """Print a line when another second is over."""
+        if at < self._next:
+            return
+        self._next += 1.0
+        counts = [
+            f"{name} {sum(each.endpoint == name for each in recent):3d}/s "
+            f"{states.get(name, 'closed'):9}"
+            for name in NAMES
+        ]
+        failed = sum(bool(each.failure) for each in recent)
+        line = f"{at:5.1f} s  {'  '.join(counts)}  median {_latency(recent)}  failed {failed}"
+        print(line, file=self.out, flush=True)
+
+    def tell(self, at: float, news: str) -> None:
+        """Print the news."""
+        print(f"{at:5.1f} s  {news}", file=self.out, flush=True)
+
+
+@final
+@define(eq=False)
+class Live:
+    """A picture that is drawn over itself: traffic, latency and breaker by endpoint."""
+
+    out: TextIO
+    news: list[str] = field(factory=list, init=False)
+    _drawn: int = field(default=0, init=False)
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        """Draw the picture anew."""
+        most = max(1, len(recent))
+        lines = [f"  {at:4.1f} s   {len(recent)} requests a second", ""]
+        for name in NAMES:
+            its = [each for each in recent if each.endpoint == name]
+            bar = "█" * round(WIDTH * len(its) / most)
+            state = states.get(name, "closed")
+            lines.append(
+                f"  {name}  \x1b[36m{bar:<{WIDTH}}\x1b[0m {len(its):3d}/s  {_latency(its)}"
+                f"  \x1b[{COLOURS[state]}m● {state.replace('_', '-')}\x1b[0m"
+            )
+        failed = sum(bool(each.failure) for each in recent)
+        lines += ["", f"  failures seen by callers in the last second: {failed}", *self.news, ""]
+        up = f"\x1b[{self._drawn}A" if self._drawn else ""
+        self.out.write(up + "".join(f"\x1b[2K{line}\n" for line in lines))
+        self.out.flush()
+        self._drawn = len(lines)
+
+    def tell(self, at: float, news: str) -> None:
+        """Add the news below the picture."""
+        self.news.append(f"  {at:4.1f} s   {news}")
+
+
+def screen_for(out: TextIO, *, quiet: bool) -> Screen:
+    """Return what suits *out*."""
+    if quiet:
+        return Quiet()
+    return Live(out) if out.isatty() else Plain(out)
