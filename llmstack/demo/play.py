@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from statistics import quantiles
+from types import MappingProxyType
 from typing import Any, Final, final
 
 import click
@@ -32,11 +33,13 @@ __all__ = ["run_demo"]
 
 #: How often the screen is drawn, in seconds.
 FRAME: Final = 0.25
-NEWS: Final = {
-    "circuit_breaker.opened": "the breaker of {endpoint} opens: {reason}",
-    "circuit_breaker.half_opened": "the breaker of {endpoint} tries a probe",
-    "circuit_breaker.closed": "the breaker of {endpoint} closes: {reason}",
-}
+NEWS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "circuit_breaker.opened": "the breaker of {endpoint} opens: {reason}",
+        "circuit_breaker.half_opened": "the breaker of {endpoint} tries a probe",
+        "circuit_breaker.closed": "the breaker of {endpoint} closes: {reason}",
+    }
+)
 
 
 def run_demo(seconds: float, seed: int, *, as_json: bool = False) -> int:

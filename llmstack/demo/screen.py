@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
+from types import MappingProxyType
 from typing import Final, Protocol, TextIO, final
 
 from attrs import define, field
@@ -16,7 +17,9 @@ __all__ = ["Live", "Plain", "Quiet", "Screen", "screen_for"]
 NAMES: Final = ("fast", "slow", "dear")
 WIDTH: Final = 40
 #: Colours of the breaker's states, in the codes of ECMA-48.
-COLOURS: Final = {"closed": "32", "half_open": "33", "open": "31"}
+COLOURS: Final[Mapping[str, str]] = MappingProxyType(
+    {"closed": "32", "half_open": "33", "open": "31"}
+)
 
 
 class Screen(Protocol):

@@ -36,7 +36,7 @@ class Answered:
     failure: str = ""
 
 
-def body(n: int) -> bytes:
+def _body(n: int) -> bytes:
     """Return a chat request."""
     asked = {"role": "user", "content": f"Question {n}: what is a tower of layers good for?"}
     return json.dumps({"model": "chat", "messages": [asked], "max_tokens": 32}).encode()
@@ -68,7 +68,7 @@ class Callers:
                 asyncio.timeout(PATIENCE),
                 self.session.post(
                     f"{self.base_url}/chat/completions",
-                    data=body(n),
+                    data=_body(n),
                     headers={"Content-Type": "application/json"},
                 ) as answer,
             ):
@@ -96,7 +96,7 @@ async def added(session: ClientSession, direct: str, gateway: str) -> float:
             began = clock.now()
             async with session.post(
                 f"{base_url}/chat/completions",
-                data=body(n),
+                data=_body(n),
                 headers={"Content-Type": "application/json"},
             ) as answer:
                 await answer.read()

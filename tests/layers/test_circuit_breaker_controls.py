@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+import pytest
+from structlog.testing import capture_logs
+
+from llmstack.builder import ServiceBuilder
+from llmstack.errors import ConfigError, LLMStackError, Overloaded, ServerError
+from llmstack.estimators.circuit import Probes
+from llmstack.estimators.trip import ConsecutiveFailures
+from llmstack.layers.circuit_breaker import CircuitBreaker, CircuitBreakerService
+from llmstack.layers.concurrency_limit import ConcurrencyLimit
+from llmstack.layers.retry import Retry
+from llmstack.layers.timeout import Timeout
+from llmstack.messages import Request
+from llmstack.testing.scripted import ScriptedEvent, ScriptedService, dispatched, echo, stream_of
+from llmstack.testing.virtual import run_virtual
+
+
+EU: Final = dispatched("eu")
+
+
+def test_a_stream_that_begins_ends_the_outage() -> None:
+    """The probe is a stream of a minute; others are let through from its first content on."""
+
+    async def main() -> None:
+        streams = [stream_of([60.0, ScriptedEvent()]) for _ in range(2)]
+        inner: ScriptedService[Request, Any] = ScriptedService(streams)
+        service = CircuitBreaker(ramp=0)(inner)
+        service.open("eu")
+        await asyncio.sleep(5)
+        async with await service(EU), await service(EU):
+            assert ("closed", 2) == (state(service), service.statistics()["eu"].in_flight)
+        assert 0 == service.statistics()["eu"].in_flight
+
+    run_virtual(main())
+
+
+def state(service: CircuitBreakerService[Any, Any]) -> str:
+    return service.statistics()["eu"].state
+
+
+def test_a_transition_is_logged_once() -> None:
+    """The events with their keys; refusals are not among them, and Retry-After is a floor."""
+    script = [Overloaded(retry_after=40), ServerError(), "ok", "ok"]
+    inner: ScriptedService[Request, Any] = ScriptedService(script)
+
+    async def main() -> list[str]:
+        service = CircuitBreaker(ConsecutiveFailures(1), ramp=0, rng=Random(2))(inner)
+        ends = []
+        for wait in (0.0, 39.0, 1.0, 10.0, 0.0):
+            await asyncio.sleep(wait)
+            try:
+                ends.append(await service(EU))
+            except LLMStackError as error:
+                ends.append(type(error).__name__)
+        return ends
+
+    with capture_logs() as logs:
+        ends, _ = run_virtual(main())
+    dice = Random(2)
+    dice.random()
+    half = {"event": "circuit_breaker.half_opened", "log_level": "info", "endpoint": "eu"}
+    shut = {"event": "circuit_breaker.opened", "log_level": "warning", "endpoint": "eu"}
+    done = {"event": "circuit_breaker.closed", "log_level": "info", "endpoint": "eu"}
+    assert ["Overloaded", "CircuitOpen", "ServerError", "ok", "ok"] == ends
+    assert [
+        {**shut, "reason": "partial failure", "wait": 40.0},
+        {**half, "reason": "partial failure"},
+        {**shut, "reason": "a probe failed", "wait": round(10 * (0.5 + dice.random() / 2), 3)},
+        {**half, "reason": "a probe failed"},
+        {**done, "reason": "probes succeeded"},
+    ] == logs
+
+
+def by_hand() -> list[str]:
+    """The states that an operator goes through."""
+
+    async def main() -> list[str]:
+        service: CircuitBreakerService[Any, Any] = CircuitBreaker()(echo)
+        states = []
+        for act in (service.open, service.half_open, service.close, service.close, service.reset):
+            act("eu")
+            states.append(state(service))
+        service.open("eu")
+        service.reset("eu")
+        return [*states, state(service)]
+
+    return asyncio.run(main())
+
+
+def test_by_hand() -> None:
+    """CB-3, CB-5: open, half-open, close, reset; each change of state is logged."""
+    with capture_logs() as logs:
+        states = by_hand()
+
+    assert ["open", "half_open", "closed", "closed", "closed", "closed"] == states
+    assert [
+        ("opened", "warning"),
+        ("half_opened", "info"),
+        ("closed", "info"),
+        ("opened", "warning"),
+        ("closed", "info"),
+    ] == [(entry["event"].removeprefix("circuit_breaker."), entry["log_level"]) for entry in logs]
+    assert {("eu", "by hand")} == {(entry["endpoint"], entry["reason"]) for entry in logs}
+
+
+def test_idle_circuits_make_room() -> None:
+    """The map of circuits is bounded, and forgets none that matters."""
+
+    async def main() -> list[object]:
+        service: CircuitBreakerService[Any, Any] = CircuitBreaker(key=str)(echo)
+        service.circuits.cap = 2
+        service.open("shut")
+        for name in ("a", "b", "c"):
+            await service(name)
+        return list(service.statistics())
+
+    assert ["shut", "c"] == asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([ConcurrencyLimit(1), CircuitBreaker()], "what the breaker refuses should hold no permit"),
+        ([Timeout(total=1), CircuitBreaker()], "what takes too long must count as a failure"),
+        ([CircuitBreaker(), Retry()], "a breaker must see each attempt, not only the last"),
+    ],
+    ids=["concurrency_limit", "timeout", "retry"],
+)
+def test_the_order_is_checked(layers: list[Any], reason: str) -> None:
+    """The other way round is an error that says why."""
+    with pytest.raises(ConfigError, match=reason):
+        ServiceBuilder(tuple(layers)).service(echo)
+    ServiceBuilder(tuple(reversed(layers))).service(echo)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: CircuitBreaker(base=0), "base"),
+        (lambda: CircuitBreaker(cap=0), "cap"),
+        (lambda: CircuitBreaker(ramp=-1), "ramp"),
+    ],
+    ids=["base", "cap", "ramp"],
+)
+def test_bad_settings_name_the_field(make: Callable[[], CircuitBreaker], name: str) -> None:
+    """Each at the place where it is written."""
+    with pytest.raises(ValueError, match=name):
+        make()
+
+
+def test_settings_reach_the_circuit() -> None:
+    """Base, cap and probes are those that were given, and the dice too."""
+
+    async def main() -> list[Any]:
+        rng, probes = Random(5), Probes(at_once=2)
+        layer = CircuitBreaker(base=4, cap=6, probes=probes, rng=rng)
+        service: CircuitBreakerService[Any, Any] = layer(echo)
+        waits = []
+        for _ in range(3):
+            service.open("eu")
+            waits.append(service.statistics()["eu"].ready_at)
+        return waits
+
+    draws = Random(5)
+    expected = [nominal * (0.5 + draws.random() / 2) for nominal in (4, 6, 6)]
+    assert pytest.approx(expected) == run_virtual(main())[0]
