@@ -65,7 +65,7 @@ def server(arguments: Sequence[str]) -> Iterator[tuple[str, int]]:
             said = process.stdout.readline() if process.stdout is not None else ""
             if "Listening at " not in said:
                 raise RuntimeError(f"{arguments} said {said!r}")
-            yield said.split()[-1], process.pid
+            yield said.split()[-1].removesuffix("/v1"), process.pid
         finally:
             process.terminate()
 

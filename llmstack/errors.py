@@ -128,6 +128,8 @@ class Tried:
 class LLMStackError(Exception):
     """The root of all errors that llmstack raises on purpose.
 
+    Behaviour: the same endpoint may be asked *again*, another one *elsewhere*; *unsent*
+    is certainty that no provider has seen the request; and whom it *blames*.
     Facts, where known: *endpoint* by name, the HTTP *status* and *code* of the reply,
     *request_id* of the provider, *retry_after* in seconds, *ready_at* in loop time,
     *untried* endpoints that the router has left, and *attempts*, the call's ledger.
@@ -135,6 +137,7 @@ class LLMStackError(Exception):
 
     again: bool = False
     elsewhere: bool = False
+    unsent: bool = False
     blames: Blame = "nobody"
 
     def __init__(  # noqa: PLR0913 -- the facts of one error; all but the message by keyword
@@ -194,6 +197,8 @@ class DeadlineExceeded(LLMStackError, TimeoutError):
 
 class Refused(LLMStackError):
     """Decided here; nothing was sent."""
+
+    unsent = True
 
 
 class NotReady(Refused):
@@ -357,6 +362,8 @@ class ServerError(Broken):
 class ConnectionFailed(Broken):
     """The endpoint was never reached, so nothing was processed."""
 
+    unsent = True
+
 
 class ConnectionLost(Broken):
     """The connection was cut after the request was written."""
@@ -407,6 +414,7 @@ class UpstreamTimeout(UpstreamError, TimeoutError):
         )
         self.phase = phase
         self.again = self.elsewhere = phase in _BEFORE_CONTENT
+        self.unsent = phase == "connect"
 
 
 class StreamBroken(UpstreamError):

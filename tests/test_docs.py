@@ -249,6 +249,24 @@ def test_what_the_readme_offers_to_paste_runs(tmp_path: Path) -> None:
         assert (0, "") == (run.returncode, run.stderr), code
 
 
+def test_the_readme_shows_what_its_code_prints() -> None:
+    """The block after the code is its output, without the lines of the log."""
+    text = README.read_text()
+    shown = re.search(r"^It prints.*::\n((?:\n|[ ]+.*\n)+)", text, re.MULTILINE)
+    run = subprocess.run(
+        [sys.executable, "-c", blocks(text)[0]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    printed = [line for line in run.stdout.splitlines() if "[warning" not in line]
+
+    assert shown is not None
+    assert dedent(shown[1]).strip().splitlines() == printed
+
+
 def test_blocks_are_found() -> None:
     """Blocks of Python without prompts, and nothing else."""
     page = "x\n\n.. code:: python\n\n    a\n\n      b\n\nc\n\n.. code:: toml\n\n    d\n\n"

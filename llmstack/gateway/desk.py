@@ -23,6 +23,7 @@ from llmstack import clock
 from llmstack.errors import Draining, LLMStackError
 from llmstack.gateway.errors import Problem, bug, problem_of
 from llmstack.gateway.routes import Gateway
+from llmstack.gateway.whole import Whole
 
 
 __all__ = ["JSON", "Desk", "named"]
@@ -102,7 +103,7 @@ class Desk:
 
     def said(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> web.Response:
         """Return a complete reply."""
-        response = web.Response(body=body, status=status, headers=headers)
+        response = Whole(body, status, headers)
         self.mark(response)
         return response
 

@@ -47,8 +47,9 @@ class CircuitBreaker:
     seconds to let everything through; 0 is at once. *classify* turns errors that are not
     ours into ours, or says None: nobody's fault.
 
-    >>> CircuitBreaker()
-    CircuitBreaker(policy=ConsecutiveFailures(failures=5), base=5.0, cap=30.0, ramp=30.0)
+    >>> CircuitBreaker()  # doctest: +NORMALIZE_WHITESPACE
+    CircuitBreaker(policy=ConsecutiveFailures(failures=5), base=5.0, cap=30.0, ramp=30.0,
+        probes=Probes(at_once=1, successes=1, failures=1))
     """
 
     policy: TripPolicy = field(factory=ConsecutiveFailures)

@@ -20,7 +20,7 @@ import structlog
 from attrs import define, field, frozen, validators
 
 from llmstack import clock
-from llmstack.errors import ConnectionFailed, LLMStackError, Refused, UpstreamTimeout, classify
+from llmstack.errors import LLMStackError, Refused, classify
 from llmstack.order import Bound
 from llmstack.service import Req, Resp, Service, deadline_of
 
@@ -132,7 +132,7 @@ class RetryService(Generic[Req, Resp]):
         if fault is None:
             return None, False
         wait = None
-        if _is_unsent(fault) or settings.idempotent(request):
+        if fault.unsent or settings.idempotent(request):
             now, deadline = clock.now(), deadline_of(request)
             wait = settings.wait_after(
                 attempt, fault, chance=self.rng.random(), now=now, deadline=deadline
@@ -146,10 +146,3 @@ class RetryService(Generic[Req, Resp]):
                 wait=round(wait, 3),
             )
         return wait, isinstance(fault, Refused)
-
-
-def _is_unsent(fault: LLMStackError, /) -> bool:
-    """Whether *fault* proves that nothing was sent: refused here, or never connected."""
-    if isinstance(fault, UpstreamTimeout):
-        return fault.phase == "connect"
-    return isinstance(fault, (Refused, ConnectionFailed))

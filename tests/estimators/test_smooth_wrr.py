@@ -186,3 +186,68 @@ def test_to_forget_a_stranger_is_nothing() -> None:
     machine.forget("z")
 
     assert {"a": -1, "b": 1} == machine.credit
+
+
+def take_or_refuse(machine: SmoothWrr, weights: Mapping[str, float], down: set[str]) -> list[str]:
+    """Take turns until one is not refused; those who refused, then who has it."""
+    left, asked = dict(weights), list[str]()
+    while True:
+        asked.append(machine.take(left))
+        purse = machine.empty(asked[-1])
+        if asked[-1] not in down:
+            return asked
+        machine.untake(asked[-1], left)
+        machine.give_back(asked[-1], purse)
+        del left[asked[-1]]
+
+
+@given(weights=whole, refuse=st.sets(st.sampled_from(NAMES)))
+@example(weights={"a": 1, "b": 1, "c": 1, "d": 1}, refuse={"a", "b"})
+@example(weights=dict.fromkeys("abcdefg", 1), refuse=set("bcdef"))
+def test_who_refuses_was_never_there(weights: dict[str, int], refuse: set[str]) -> None:
+    """When all who refuse have just done so, the rest owe each other what they would alone."""
+    machine = SmoothWrr()
+    up = {name: weight for name, weight in weights.items() if name not in refuse}
+    total, down = sum(up.values()), weights.keys() - up.keys()
+    taken: Counter[str] = Counter()
+    for n in range(1, 1 + 3 * total):
+        *refused, winner = take_or_refuse(machine, weights, refuse)
+        taken[winner] += 1
+        off = {name: n * weight - taken[name] * total for name, weight in up.items()}
+        assert max(map(abs, off.values())) < 2 * total
+        if len(set(up.values())) == 1:
+            assert max(taken[name] for name in up) - min(taken[name] for name in up) <= 1
+        if set(refused) == down:
+            assert {**off, **dict.fromkeys(down, 0)} == machine.credit
+
+
+def test_a_purse_has_what_was_earned_since_the_last_turn() -> None:
+    """By payer; an undone turn was not earned, and who is forgotten has no purse."""
+    machine, weights = SmoothWrr(), {"a": 3, "b": 2, "c": 1}
+    assert "aba" == "".join(machine.take(weights) for _ in range(3))
+    assert {"a": {"b": 3}, "b": {"a": 4}, "c": {"a": 2, "b": 1}} == machine.earned
+    machine.untake("a", weights)
+    assert {"a": {"b": 3}, "b": {"a": 2}, "c": {"a": 1, "b": 1}} == machine.earned
+
+    assert {"a": 1, "b": 1} == machine.empty("c")
+    assert {} == machine.empty("c")
+    machine.untake("a", weights)
+    machine.forget("a")
+    assert {"b": {"a": 0}} == machine.earned
+
+
+def test_what_is_given_back_goes_to_who_is_still_there() -> None:
+    """And the rest is kept: the credits still sum to zero."""
+    machine = SmoothWrr()
+    machine.take({"a": 1, "b": 1})
+    machine.give_back("b", {"a": 0.5, "gone": 7})
+
+    assert {"a": -0.5, "b": 0.5} == machine.credit
+
+
+def test_a_turn_of_weight_zero_fills_no_purse() -> None:
+    """Only who earns is paid; and nobody pays itself."""
+    machine = SmoothWrr()
+    machine.take({"a": 1, "b": 0, "c": 2})
+
+    assert {"a": {"c": 1}} == machine.earned

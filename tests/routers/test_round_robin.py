@@ -15,6 +15,7 @@ from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.round_robin import RoundRobin, Turns
 from llmstack.routers.router import RouterService
+from llmstack.service import by_endpoint
 from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual
 from tests.routers.stage import Actors, listed, outcome_of
@@ -138,23 +139,61 @@ def test_refusals_leave_the_others_even(
     assert max(counts, default=0) - min(counts, default=0) <= 1
 
 
-@given(weights=weights, down=st.integers(1, 6), soft=st.booleans())
+@given(weights=weights, down=st.lists(st.integers(1, 7), max_size=3), soft=st.booleans())
+@example(weights=[5, 1, 1], down=[7, 1, 7], soft=False)
 def test_the_others_share_what_a_refusal_leaves(
-    weights: list[int], down: int, *, soft: bool
+    weights: list[int], down: list[int], *, soft: bool
 ) -> None:
-    """By weight, as if the one that refuses were not there: nobody is ever two turns off."""
+    """By weight, as if those that refuse were not there: nobody is more than a turn off."""
     up, total = listed(weights), sum(weights)
+    away = [Endpoint(f"down {n}", echo, weight) for n, weight in enumerate(down)]
     acts = dict.fromkeys([e.name for e in up], "soft") if soft else {}
-    router = RoundRobin([Endpoint("down", echo, down), *up])(Actors({"down": "hard", **acts}))
+    acts |= dict.fromkeys([e.name for e in away], "hard")
+    router = RoundRobin([*away, *up])(Actors(acts))
 
     async def main() -> None:
         taken: Counter[object] = Counter()
         for n in range(1, 3 * total + 1):
             taken[await router(Request())] += 1
             off = [taken[e.name] * total - n * e.weight for e in up]
-            assert max(map(abs, off)) < 2 * total
+            assert max(map(abs, off)) <= total
 
     asyncio.run(main())
+
+
+def test_who_refuses_is_asked_in_its_turn_and_not_in_each() -> None:
+    """So a gate that lets through a share of what comes gets that share of its turns."""
+    inner = Actors({"a": "hard"})
+    router = RoundRobin(listed([1, 1, 1]))(inner)
+    asyncio.run(asked(router, 6))
+    assert "abcabcabc" == "".join(name for name, _ in inner.asked)
+
+    inner.acts = {}
+    assert "abcabc" == asyncio.run(asked(router, 6))
+
+
+def test_late_refusals_give_back_what_came_meanwhile() -> None:
+    """While `a` was being asked, others have paid it; when it refuses at last, they get that too."""
+    inner = Actors({"a": "hard"})
+
+    async def late(request: Request) -> object:
+        await asyncio.sleep(1.0 if by_endpoint(request) == "a" else 0.0)
+        return await inner(request)
+
+    router = RoundRobin(listed([1, 1, 1]))(late)
+
+    async def main() -> tuple[str, object]:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(router(Request()))
+            await asyncio.sleep(0)
+            meanwhile = await asked(router, 2)
+        return meanwhile, first.result()
+
+    (meanwhile, first), _ = run_virtual(main())
+
+    assert "bc" == meanwhile
+    assert "b" == first
+    assert {"a": 0.0, "b": -1.0, "c": 1.0} == router.statistics()
 
 
 @given(weights=weights, by=st.permutations("abcdef"), calls=st.integers(1, 30))

@@ -1,0 +1,250 @@
+"""What the events of a chat stream mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmstack.call import Usage
+from llmstack.errors import (
+    ContentFiltered,
+    LLMStackError,
+    Overloaded,
+    ProtocolError,
+    RateLimited,
+    ServerError,
+)
+from llmstack.providers.openai.progress import Progress
+
+
+def of(delta: object, finish: object = None, index: object = 0, **more: object) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return json.dumps({"id": "c", "choices": [choice], **more}).encode()
+
+
+def counted(tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": tokens, "completion_tokens": 0}
+
+
+Step = tuple[str, int, str]
+indexes = st.integers(0, 2)
+steps = st.one_of(
+    st.tuples(st.just("text"), indexes, st.sampled_from(["", "a", 'b"\\', "ö"])),
+    st.tuples(st.just("finish"), indexes, st.sampled_from(["stop", "length"])),
+    st.tuples(st.just("usage"), st.integers(1, 9), st.just("")),
+    st.tuples(st.just("finish and usage"), indexes, st.just("stop")),
+    st.tuples(st.just("done"), st.just(0), st.just("")),
+)
+
+
+class Model:
+    """The documentation, over names instead of bytes: every event is read in full."""
+
+    def __init__(self, *, done_is_terminal: bool) -> None:
+        self.terminal = done_is_terminal
+        self.open: list[int] = []
+        self.finished: list[int] = []
+        self.begun = self.done = False
+        self.usage: int | None = None
+
+    def take(self, step: Step) -> bool:
+        kind, n, what = step
+        if kind == "usage":
+            self.usage = n
+        elif kind == "done":
+            self.done = True
+            return self.whole
+        else:
+            return self.choice(n, kind, what)
+        return True
+
+    def choice(self, n: int, kind: str, what: str) -> bool:
+        if kind == "finish and usage":
+            self.usage = 7
+        if n in self.finished:
+            return kind == "finish and usage" or (kind == "text" and not what)
+        self.open = [each for each in self.open if each != n] + [n]
+        self.begun = self.begun or what not in ("", "stop")
+        if kind != "text":
+            self.open.remove(n)
+            self.finished.append(n)
+        return True
+
+    @property
+    def whole(self) -> bool:
+        return (self.terminal and self.done) or bool(self.finished and not self.open)
+
+
+def bytes_of(step: Step) -> bytes:
+    kind, n, what = step
+    match kind:
+        case "text":
+            return of({"content": what}, None, n)
+        case "finish":
+            return of({}, what, n)
+        case "usage":
+            return json.dumps({"choices": [], "usage": counted(n)}).encode()
+        case "finish and usage":
+            return of({}, what, n, usage=counted(7))
+        case _:
+            return b" [DONE] "
+
+
+A: Final = ("text", 0, "a")
+
+
+@given(script=st.lists(steps, max_size=12), terminal=st.booleans())
+@example(script=[A, A, ("finish", 0, "stop"), A, ("usage", 3, ""), ("done", 0, "")], terminal=False)
+@example(script=[A, ("text", 1, "a"), ("finish", 0, "stop"), ("done", 0, "")], terminal=False)
+@example(script=[A, ("finish", 0, "stop"), ("finish", 0, "length")], terminal=False)
+@example(script=[A, ("finish", 0, "stop"), ("finish and usage", 0, "stop")], terminal=False)
+@example(script=[("finish", 0, "stop"), ("done", 0, "")], terminal=False)
+@example(script=[("done", 0, "")], terminal=True)
+@example(script=[("usage", 5, ""), ("usage", 3, "")], terminal=False)
+def test_follows_the_model(script: list[Step], *, terminal: bool) -> None:
+    """Each event: whether it goes on, and what is known after it."""
+    progress, model = Progress(done_is_terminal=terminal), Model(done_is_terminal=terminal)
+    for step in script:
+        expected, seen = model.take(step), progress.take(bytes_of(step))
+        assert (expected, model.begun, model.done, model.whole) == (
+            *(seen, progress.begun, progress.done, progress.whole),
+        )
+        assert (None if model.usage is None else Usage(model.usage)) == progress.usage
+
+
+CONTENT: Final[dict[str, tuple[object, object]]] = {
+    "text": ({"content": "a"}, None),
+    "parts": ({"content": [{"type": "text"}]}, None),
+    "reasoning": ({"reasoning": "a"}, None),
+    "reasoning content": ({"reasoning_content": "a", "content": ""}, None),
+    "reasoning details": ({"reasoning_details": [{"text": "a"}]}, None),
+    "refusal": ({"refusal": "no"}, None),
+    "tool call": ({"tool_calls": [{"index": 0, "id": "x"}]}, None),
+    "function call": ({"function_call": {"name": "f"}}, None),
+    "audio": ({"audio": {"id": "x"}}, None),
+    "length": ({}, "length"),
+    "filter": ({"content": ""}, "content_filter"),
+    "tool calls": (None, "tool_calls"),
+    "a finish that nobody knows": ({}, ["x"]),
+}
+PREAMBLE: Final[dict[str, tuple[object, object]]] = {
+    "role": ({"role": "assistant"}, None),
+    "empty text": ({"role": "assistant", "content": "", "tool_calls": []}, None),
+    "null": ({"content": None, "refusal": None}, None),
+    "no delta": (None, None),
+    "delta of another kind": ("x", None),
+    "stop": ({"content": ""}, "stop"),
+    "empty finish": ({}, ""),
+    "something else": ({"provider_specific_fields": {"a": 1}}, None),
+}
+
+
+@pytest.mark.parametrize(("delta", "finish"), CONTENT.values(), ids=CONTENT)
+def test_is_content(delta: object, finish: object) -> None:
+    """From here on the stream is handed up."""
+    progress = Progress()
+
+    assert progress.take(of(delta, finish))
+    assert progress.begun
+    assert (finish is not None) is progress.whole
+
+
+@pytest.mark.parametrize(("delta", "finish"), PREAMBLE.values(), ids=PREAMBLE)
+def test_is_no_content(delta: object, finish: object) -> None:
+    """Nobody could make anything of it."""
+    progress = Progress()
+
+    assert progress.take(of(delta, finish))
+    assert not progress.begun
+    assert (finish == "stop") is progress.whole
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"{}", b'{"choices":[]}', b'{"choices":null}', b'{"error":null,"choices":[]}'),
+        *(b'{"prompt_filter_results":[{"x":1}],"choices":[]}', b'{"type":"ping"}'),
+        b'{"choices":[],"usage":{"prompt_tokens":"x"}}',
+    ],
+)
+def test_an_event_without_choices_passes(data: bytes) -> None:
+    """Azure's filter results, pings, what is to come."""
+    progress = Progress()
+
+    assert progress.take(data, "ping")
+    assert (False, False, None) == (progress.begun, progress.whole, progress.usage)
+
+
+FAULTS: Final[dict[str, tuple[bytes, str, type[LLMStackError]]]] = {
+    "error": (b'{"error":{"type":"server_error"}}', "", ServerError),
+    "error by code": (b'{"error":{"code":"rate_limit_exceeded"}}', "", RateLimited),
+    "error of the prompt": (b'{"error":{"code":"content_filter"}}', "", ContentFiltered),
+    "error in words": (b'{"error":"out of memory"}', "", ServerError),
+    "error without frame": (b'{"object":"error","code":503}', "", Overloaded),
+    "error by name": (b'{"message":"x","code":429}', "error", RateLimited),
+    "error with choices": (
+        b'{"error":{"code":502},"choices":[{"index":0,"finish_reason":"error"}]}',
+        "",
+        ServerError,
+    ),
+    "finish": (of({}, "error"), "", ServerError),
+    "finish of DeepSeek": (of({}, "insufficient_system_resource"), "", Overloaded),
+    "no JSON": (b"oops", "", ProtocolError),
+    "no object": (b"[1]", "", ProtocolError),
+    "cut": (of({"content": "a"})[:-1], "", ProtocolError),
+    "deep": (b'{"choices":' + b"[" * 100_000, "", ProtocolError),
+    "half a letter": (b'{"choices":[],"x":"\xc3"}', "", ProtocolError),
+    "choices are no list": (b'{"choices":{"a":1}}', "", ProtocolError),
+    "index below zero": (of({}, None, -1), "", ProtocolError),
+    "index 128": (of({}, None, 128), "", ProtocolError),
+    "index in words": (of({}, None, "0"), "", ProtocolError),
+}
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize(("data", "name", "kind"), FAULTS.values(), ids=FAULTS)
+def test_is_a_fault(data: bytes, name: str, kind: type[LLMStackError], *, begun: bool) -> None:
+    """The same before and after the first content; what it breaks is the reader's business."""
+    progress = Progress(lambda: {"x-request-id": "req-9"})
+    if begun:
+        progress.take(of({"content": "a"}))
+    with pytest.raises(kind) as caught:
+        progress.take(data, name)
+
+    assert kind is type(caught.value)
+    assert caught.value.request_id == ("req-9" if b"error" in data[:20] or name else None)
+
+
+def test_all_choices_up_to_128_are_known() -> None:
+    """All of them have to finish."""
+    progress = Progress()
+    for index in range(128):
+        progress.take(of({"content": "a"}, None, index))
+    for index in range(128):
+        assert not progress.whole
+        progress.take(of({}, "stop", index))
+
+    assert progress.whole
+
+
+def test_reads_the_usage_of_groq() -> None:
+    """Which is put aside where it was not asked for."""
+    progress = Progress()
+    progress.take(of({}, "stop", x_groq={"usage": counted(5)}))
+
+    assert Usage(5) == progress.usage
+
+
+def test_does_not_decode_what_it_need_not() -> None:
+    """Ordinary events are known by their shape once one was read; after a finish all are read."""
+    progress = Progress()
+    known = []
+    for data in [of({"role": "assistant"}), of({"content": "a"}), of({}, "stop"), of({"x": "a"})]:
+        progress.take(data)
+        known.append(progress._template.fits(of({"content": "b"})))
+
+    assert [False, True, False, False] == known
