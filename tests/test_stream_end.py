@@ -7,6 +7,7 @@ import contextlib
 import gc
 from collections.abc import Coroutine, Sequence
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -259,3 +260,20 @@ def test_a_reader_may_be_destroyed_with_its_loop(stop: str, heard: tuple[How, Bl
 
     assert [(*heard, 0.0, 1.0)] == [facts(outcome) for outcome in ends]
     assert 1 == source.closed
+
+
+def test_a_stream_that_is_over_holds_nobody() -> None:
+    """Who asked is told and let go: a reply kept for later must not keep a permit's owner."""
+
+    async def main() -> None:
+        stream, heard = stream_of([]), set[Outcome]()
+        owner = ref(heard)
+        stream.on_end(heard.add)
+        await drain(stream)
+        del heard
+        gc.collect()
+
+        assert None is owner()
+        assert "ok" == facts(stream.ended)[0]
+
+    run_virtual(main())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import final
 
 from attrs import define, field
 
 
 __all__ = ["Rotation"]
+
+#: The number of a choice, and that of the choice before it; 0 where there was none.
+Turn = tuple[int, int]
 
 
 @final
@@ -18,10 +22,12 @@ class Rotation:
     Sorting by `last` puts those first that were never chosen, in the order given.
 
     >>> turns = Rotation()
-    >>> turns.take("a")
-    0
+    >>> turn = turns.take("a")
     >>> sorted("abc", key=turns.last)
     ['b', 'c', 'a']
+    >>> turns.untake("a", turn)
+    >>> sorted("abc", key=turns.last)
+    ['a', 'b', 'c']
     """
 
     turn: int = field(default=0, init=False)
@@ -31,17 +37,19 @@ class Rotation:
         """Return the number of the last choice of *name*, 0 if there was none."""
         return self.chosen.get(name, 0)
 
-    def take(self, name: str) -> int:
-        """Book a choice of *name*; return what was there before, for `untake`."""
+    def take(self, name: str) -> Turn:
+        """Book a choice of *name*; return what `untake` needs to undo it."""
         before = self.chosen.get(name, 0)
         self.turn += 1
         self.chosen[name] = self.turn
-        return before
+        return self.turn, before
 
-    def untake(self, name: str, before: int) -> None:
-        """Undo a choice; *before* is what `take` returned."""
-        self.chosen[name] = before
+    def untake(self, name: str, turn: Turn) -> None:
+        """Undo the choice that `take` returned, unless a later one of *name* stands."""
+        number, before = turn
+        if self.chosen.get(name) == number:
+            self.chosen[name] = before
 
-    def keep(self, names: set[str]) -> None:
+    def keep(self, names: Collection[str]) -> None:
         """Forget all but *names*."""
         self.chosen = {name: n for name, n in self.chosen.items() if name in names}

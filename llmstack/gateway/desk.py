@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Mapping
+from email.utils import formatdate
 from pathlib import PurePath
 from random import Random
 from typing import Final, Literal, cast, final
@@ -38,11 +39,7 @@ log: Final = structlog.get_logger("llmstack")
 
 def named(request_id: str) -> dict[str, str]:
     """Return the headers that every reply has."""
-    return {
-        "Server": "llmstack",
-        "x-request-id": request_id,
-        "x-llmstack-request-id": request_id,
-    }
+    return {"x-request-id": request_id, "x-llmstack-request-id": request_id}
 
 
 @final
@@ -57,6 +54,7 @@ class Desk:
     _under_way: dict[asyncio.Task[object], web.BaseRequest] = field(
         factory=dict, init=False, repr=False
     )
+    _dated: tuple[int, str] = field(default=(0, ""), init=False, repr=False)
 
     def new_id(self) -> str:
         """Return the name of one more request."""
@@ -101,15 +99,16 @@ class Desk:
         if self.phase == "draining":
             response.force_close()
 
-    def said(self, body: bytes, headers: Mapping[str, str], status: int = 200) -> web.Response:
-        """Return a complete reply."""
+    def said(self, body: bytes, headers: dict[str, str], status: int = 200) -> web.StreamResponse:
+        """Return a complete reply; *headers* is kept."""
+        headers[hdrs.DATE] = self._date()
         response = Whole(body, status, headers)
         self.mark(response)
         return response
 
     def refused(
         self, problem: Problem, request_id: str, more: Mapping[str, str] | None = None
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """Return the reply that tells *problem*, with *more* headers."""
         headers = {
             hdrs.CONTENT_TYPE: JSON,
@@ -135,6 +134,13 @@ class Desk:
             trace=_where(error),
         )
         return bug(request_id)
+
+    def _date(self) -> str:
+        """Return the date as HTTP writes it; it is written once a second."""
+        wall = int(clock.wall())
+        if wall != self._dated[0]:
+            self._dated = wall, formatdate(wall, usegmt=True)
+        return self._dated[1]
 
 
 def _where(error: Exception) -> list[str]:

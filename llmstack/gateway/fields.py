@@ -25,6 +25,10 @@ class Kind:
     says: str
 
 
+def _is_any(_value: object) -> bool:
+    return True
+
+
 def _is_string(value: object) -> bool:
     return isinstance(value, str)
 
@@ -75,10 +79,12 @@ STRINGS: Final = Kind(_are_strings, "an array of strings")
 OBJECTS: Final = Kind(_are_objects, "an array of objects")
 CHOICE: Final = Kind(_is_choice, "a string or an object")
 STOP: Final = Kind(_is_stop, "a string or an array of strings")
+#: What must be there is looked at more closely than by its type.
+LOOKED_AT: Final = Kind(_is_any, "anything")
 
-_BOTH: Final[Mapping[str, Kind]] = {"user": STRING}
+_BOTH: Final[Mapping[str, Kind]] = {"model": LOOKED_AT, "user": STRING}
 
-#: By operation: the fields that may be left out, or null, which means the same.
+#: By operation: the fields that are known. Those with a type may be null, which leaves them out.
 KNOWN: Final[Mapping[str, Mapping[str, Kind]]] = {
     "chat": {
         **_BOTH,
@@ -90,6 +96,7 @@ KNOWN: Final[Mapping[str, Mapping[str, Kind]]] = {
         "logprobs": BOOL,
         "max_completion_tokens": COUNT,
         "max_tokens": COUNT,
+        "messages": LOOKED_AT,
         "metadata": OBJECT,
         "modalities": STRINGS,
         "n": COUNT,
@@ -118,6 +125,7 @@ KNOWN: Final[Mapping[str, Mapping[str, Kind]]] = {
         **_BOTH,
         "dimensions": COUNT,
         "encoding_format": STRING,
+        "input": LOOKED_AT,
     },
 }
 

@@ -103,12 +103,19 @@ def _headers(reply: Reply, call: Call, kind: str) -> dict[str, str]:
     headers = named(call.id)
     headers[hdrs.CONTENT_TYPE] = kind
     headers["x-llmstack-attempts"] = str(call.sent)
-    served = (a.endpoint for a in reversed(call.attempts) if not a.group and a.how in _SERVED)
-    headers["x-llmstack-endpoint"] = next(served, "")
+    for attempt in reversed(call.attempts):
+        if not attempt.group and attempt.how in _SERVED:
+            headers["x-llmstack-endpoint"] = _line(attempt.endpoint)
+            break
     for name, value in reply.headers.items():
         key = name.lower()
         if key in _RENAMED:
-            headers[_RENAMED[key]] = value
+            headers[_RENAMED[key]] = _line(value)
         elif key.startswith(_LIMITS):
-            headers[key] = value
-    return {name: value for name, value in headers.items() if value and value.isprintable()}
+            headers[key] = _line(value)
+    return headers
+
+
+def _line(value: str) -> str:
+    """Return *value* as a header can carry it."""
+    return value if value.isprintable() else ascii(value)

@@ -6,7 +6,7 @@ A problem says what is wrong and where, and repeats nothing of the values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import hdrs
@@ -14,7 +14,7 @@ from aiohttp import hdrs
 from llmstack.body import Body
 from llmstack.call import Call
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.fields import FORBIDDEN, KNOWN, called, plain
+from llmstack.gateway.fields import FORBIDDEN, KNOWN, Kind, called, plain
 from llmstack.gateway.strict import decode
 from llmstack.messages import Request
 
@@ -32,24 +32,25 @@ MOST_DIGITS: Final = 20
 
 #: Two of one of these, and two readers may believe different ones.
 _ONCE: Final = frozenset(
-    {b"authorization", b"content-encoding", b"content-length", b"content-type", b"host"}
-    | {b"transfer-encoding", b"x-request-id"}
+    {"authorization", "content-encoding", "content-length", "content-type", "host"}
+    | {"transfer-encoding", "x-request-id"}
 )
 _JSON: Final = "application/json"
 
 
-def check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Problem | None:
-    """Return what is wrong with the names of the headers *raw*: one is there twice, or odd."""
-    names = [name.lower() for name, _ in raw]
-    if b"_" in b"".join(names):
+def check_headers(headers: Mapping[str, str]) -> Problem | None:
+    """Return what is wrong with the names of *headers*: one is there twice, or odd."""
+    # A multidict has a name once for each of its values.
+    joined = "\n".join(headers).lower()
+    names = joined.split("\n")
+    if "_" in joined:
         # To some servers X_A and X-A are the same header, so nobody may send the first.
         return Problem(400, "a header has an underscore in its name", code="bad_header")
     if len(set(names)) == len(names):
         return None
     for name in sorted(_ONCE):
         if names.count(name) > 1:
-            shown = name.decode()
-            return Problem(400, f"the header {shown} is there twice", code="bad_header")
+            return Problem(400, f"the header {name} is there twice", code="bad_header")
     return None
 
 
@@ -98,7 +99,7 @@ def parse(operation: str, raw: bytes, call: Call) -> Request | Problem:
     problem = (
         _check_model(data.get("model"))
         or _NEEDED[operation](data)
-        or next(_wrong(data, KNOWN[operation]), None)
+        or _check_fields(data, KNOWN[operation])
     )
     if problem is not None:
         return problem
@@ -124,17 +125,21 @@ def _must_be(what: str, value: object) -> str:
     return f"must be {what}" if is_plain else f"must be {what}, and it is {has}"
 
 
-def _wrong(data: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each field of the wrong type, and each that is forbidden."""
+def _check_fields(data: Mapping[str, Any], known: Mapping[str, Kind]) -> Problem | None:
+    """Return the first field that has the wrong type, or is forbidden."""
     for name, value in data.items():
         kind = known.get(name)
         if kind is None:
             if plain(name) in FORBIDDEN:
-                shown = name[:LONGEST_FIELD]
-                message = f"{shown} is not for callers to choose, so it must not be in a request"
-                yield Problem(400, message, param=shown, code="forbidden_field")
+                return _forbidden(name[:LONGEST_FIELD])
         elif value is not None and not kind.fits(value):
-            yield _bad(name, _must_be(kind.says, value))
+            return _bad(name, _must_be(kind.says, value))
+    return None
+
+
+def _forbidden(name: str) -> Problem:
+    message = f"{name} is not for callers to choose, so it must not be in a request"
+    return Problem(400, message, param=name, code="forbidden_field")
 
 
 def _check_messages(data: Mapping[str, Any]) -> Problem | None:

@@ -21,12 +21,12 @@ __all__ = ["livez", "metrics", "models", "readyz"]
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def livez(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+async def livez(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """Say that the loop runs."""
     return _json(desk, {"status": "ok"}, request_id)
 
 
-async def readyz(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+async def readyz(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """Say whether requests are welcome: while serving, if any route can take them."""
     state: str = desk.phase
     if state == "serving":
@@ -35,7 +35,7 @@ async def readyz(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.
     return _json(desk, {"status": state}, request_id, 200 if state == "ok" else 503)
 
 
-async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """List the names that callers may ask for."""
     data = [
         {"id": name, "object": "model", "created": 0, "owned_by": "llmstack"}
@@ -45,7 +45,7 @@ async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.
     return _json(desk, {"object": "list", "data": data}, request_id)
 
 
-async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.Response:
+async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """Render the metrics, in a thread: with many series it takes its time."""
     render = desk.gateway.metrics
     if render is None:
@@ -58,6 +58,6 @@ async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web
     return desk.said(text, {hdrs.CONTENT_TYPE: TEXT, **named(request_id)})
 
 
-def _json(desk: Desk, data: object, request_id: str, status: int = 200) -> web.Response:
+def _json(desk: Desk, data: object, request_id: str, status: int = 200) -> web.StreamResponse:
     headers = {hdrs.CONTENT_TYPE: JSON, **named(request_id)}
     return desk.said(json.dumps(data).encode(), headers, status)

@@ -101,6 +101,7 @@ class Incoming:
 
     response: ClientResponse = field(repr=False)
     _lost: asyncio.Future[None] | None = field(default=None, init=False, repr=False)
+    _linger: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         connection = self.response.connection
@@ -179,18 +180,22 @@ class Incoming:
                 connection.close()  # type: ignore[union-attr]
 
     def release(self) -> None:
-        """Let the connection go back to the pool when the body ends, which is soon or never."""
-        self._forget()
-        if self.response.content.is_eof():
+        """Let the pool have the connection when the body ends; close it if that takes long."""
+        content = self.response.content
+        if content.is_eof():
+            self._forget()
             return
         try:
-            timer = asyncio.get_running_loop().call_later(LINGER, self.response.close)
+            self._linger = asyncio.get_running_loop().call_later(LINGER, self.close)
         except RuntimeError:  # no loop runs any more
             self.close()
         else:
-            self.response.content.on_eof(timer.cancel)
+            content.on_eof(self._forget)
 
     def _forget(self) -> None:
+        """Wait for nothing any more."""
+        if self._linger is not None:
+            self._linger.cancel()
         lost, self._lost = self._lost, None
         if lost is not None:
             lost.remove_done_callback(self._on_lost)
@@ -202,7 +207,9 @@ class Incoming:
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         _look_at(lost)
         content = self.response.content
-        if not content.is_eof() and content.exception() is None:
+        if self._linger is not None:
+            self.close()  # the transport was closed meanwhile
+        elif not content.is_eof() and content.exception() is None:
             content.set_exception(BadFraming("the connection was closed inside the body"))
 
 

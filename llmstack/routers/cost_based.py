@@ -58,9 +58,9 @@ class Cheapest:
         usage = self.expected(request)
         ranked = sorted(endpoints, key=lambda e: (self.cost(e, usage), self.turns.last(e.name)))
         for endpoint in ranked:
-            before = self.turns.take(endpoint.name)
+            turn = self.turns.take(endpoint.name)
             yield endpoint
-            self.turns.untake(endpoint.name, before)
+            self.turns.untake(endpoint.name, turn)
 
     def expected(self, request: Request) -> Usage:
         """Return the tokens that the request is taken to need."""
@@ -95,7 +95,7 @@ class Cheapest:
 
     def keep(self, names: Collection[str], /) -> None:
         """Forget endpoints other than *names*."""
-        self.turns.keep(set(names))
+        self.turns.keep(names)
 
     def statistics(self) -> dict[str, Any]:
         """Return the number of the last choice of each endpoint."""

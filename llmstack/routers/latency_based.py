@@ -7,7 +7,8 @@ a call that fails has to be made again. Only successes are latency samples, so a
 that fails fast never looks fast. A cancelled wait is only known to have been longer.
 
 An endpoint without news is taken to be as its peers are (their median), neither free nor
-infinitely slow; and a small share of calls goes to whoever was not seen for longest.
+infinitely slow; and a small share of calls goes to whoever was not seen for longest, were
+it slow when it was seen last or not.
 
 The score is that of Peak EWMA balancing (Finagle, tower) with the success rate in it, as
 proposed for ingress-nginx. Errors: `NoEndpoint`. Events: none.
@@ -15,8 +16,9 @@ proposed for ingress-nginx. Errors: `NoEndpoint`. Events: none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
+from math import inf
 from random import Random
 from statistics import median
 from typing import Any, ClassVar, final
@@ -48,12 +50,23 @@ __all__ = ["Fastest", "LatencyBased", "Seen"]
 @final
 @define(eq=False)
 class Seen:
-    """What is known of one endpoint: latency in seconds, success rate, calls in flight."""
+    """What is known of one endpoint: latency in seconds, success rate, calls in flight.
+
+    Calls that began before *since* were sent to another endpoint of this name, which has
+    been removed: they are counted while they are out, and nothing is learned from them.
+    """
 
     latency: TimeEwma
     success: TimeEwma
     pending: int = 0
     last: float | None = None
+    since: float = -inf
+
+
+def _has_tried(request: Request) -> bool:
+    """Whether the call has sent anything; that it is on its way to a group is not yet that."""
+    attempts = request.call.attempts
+    return any(not each.group and each is not request.attempt for each in attempts)
 
 
 @final
@@ -74,38 +87,41 @@ class Fastest:
         self, request: Request, endpoints: Sequence[Endpoint], now: float, /
     ) -> Iterator[Endpoint]:
         """Yield endpoints by score; a place in flight is booked before the yield."""
-        ranked = self._ranked(request, endpoints, now, self.rng.random())
-        for endpoint in ranked:
-            self._known(endpoint.name).pending += 1
-            before = self.turns.take(endpoint.name)
-            yield endpoint
-            self.turns.untake(endpoint.name, before)
-
-    def _ranked(
-        self, request: Request, endpoints: Sequence[Endpoint], now: float, chance: float
-    ) -> list[Endpoint]:
-        """Sort by score; a call that explores goes somewhere else first."""
-        room = self._room()
-        keys = {}
-        for endpoint in endpoints:
-            seen = self._known(endpoint.name)
-            measured = seen.latency.count > 0
-            late = not measured and seen.pending >= room
-            score = self.score(endpoint, now)
-            keys[endpoint] = late, score, measured, self.turns.last(endpoint.name)
-        ranked = sorted(endpoints, key=keys.__getitem__)
-        name = self._explores(request, ranked, now, chance)
+        ranked = self._ranked(endpoints, now)
+        name = self._explores(request, ranked, now, self.rng.random())
         if name is not None:
             ranked.sort(key=lambda endpoint: endpoint.name != name)
-        return ranked
+        for endpoint in ranked:
+            seen = self.seen[endpoint.name]
+            seen.pending += 1
+            seen.since = min(seen.since, now)
+            turn = self.turns.take(endpoint.name)
+            yield endpoint
+            self.turns.untake(endpoint.name, turn)
 
-    def score(self, endpoint: Endpoint, now: float) -> float:
-        """Return the expected latency per success in seconds: less is better."""
-        seen = self._known(endpoint.name)
-        success = max(seen.success.read(now, 1.0), self.settings.least)
-        latency = seen.latency.read(now, self.prior)
-        load = (seen.pending + 1) / endpoint.weight
-        return latency * load / math.pow(success, self.settings.gamma)
+    def _ranked(self, endpoints: Sequence[Endpoint], now: float) -> list[Endpoint]:
+        """Sort by score; an unmeasured endpoint with enough first probes out comes last."""
+        prior, chosen, room = self.prior, self.turns.chosen, 0
+        places = []
+        for n, endpoint in enumerate(endpoints):
+            name = endpoint.name
+            seen = self.seen.get(name) or self._make(name)
+            measured = seen.latency.count > 0
+            late = False
+            if seen.pending and not measured:
+                room = room or self._room()
+                late = seen.pending >= room
+            load = (seen.pending + 1) / endpoint.weight
+            score = self._expected(seen, now, prior) * load
+            places.append((late, score, measured, chosen.get(name, 0), n))
+        places.sort()
+        return [endpoints[place[-1]] for place in places]
+
+    def _expected(self, seen: Seen, now: float, prior: float) -> float:
+        """Return the expected latency per success, in seconds."""
+        settings = self.settings
+        success = max(seen.success.read(now, 1.0), settings.least)
+        return seen.latency.read(now, prior) / pow(success, settings.gamma)
 
     def _explores(
         self, request: Request, ranked: Sequence[Endpoint], now: float, chance: float
@@ -113,66 +129,65 @@ class Fastest:
         """Return whom this call is sent to see, nearly always nobody.
 
         A call that has tried somebody, that insists, or that could not wait for somebody
-        slow has no room for it.
+        slow has no room for it. What was slow long ago may be as fast as the fastest now:
+        were it taken to be as its peers, of whom half are slow, nobody would look again.
         """
         exploration = self.settings.explore
-        if chance >= exploration.share or request.insists or request.call.attempts:
+        if chance >= exploration.share or request.insists or _has_tried(request):
             return None
-        if now + exploration.reach * self.score(ranked[0], now) > request.call.deadline:
+        known = [(endpoint.name, self.seen[endpoint.name]) for endpoint in ranked]
+        measured = [seen.latency.read(now, self.prior) for _, seen in known if seen.latency.count]
+        fastest = min(measured, default=self.prior)
+        pool = [
+            Candidate(name, seen.last, self._expected(seen, now, fastest), seen.pending)
+            for name, seen in known
+        ]
+        best = min((candidate.score for candidate in pool), default=fastest)
+        if now + exploration.reach * best > request.call.deadline:
             return None
-        pool = []
-        for endpoint in ranked:
-            seen = self._known(endpoint.name)
-            score = self.score(endpoint, now)
-            pool.append(Candidate(endpoint.name, seen.last, score, seen.pending))
         return exploration.stalest(pool, now)
 
     def _room(self) -> int:
         """Return how many first probes of an unmeasured endpoint may be out at once."""
         return self.settings.explore.probes(sum(seen.pending for seen in self.seen.values()))
 
-    def _known(self, name: str) -> Seen:
-        seen = self.seen.get(name)
-        if seen is None:
-            tau = self.settings.tau
-            stale = 3 * tau
-            seen = Seen(TimeEwma(tau, stale_tau=stale), TimeEwma(tau, stale_tau=stale))
-            self.seen[name] = seen
+    def _make(self, name: str) -> Seen:
+        seen = self.seen[name] = self._new()
         return seen
+
+    def _new(self, pending: int = 0, since: float = -inf) -> Seen:
+        tau = self.settings.tau
+        latency, success = TimeEwma(tau, stale_tau=3 * tau), TimeEwma(tau, stale_tau=3 * tau)
+        return Seen(latency, success, pending, since=since)
 
     def settle(self, endpoint: Endpoint, started: float, outcome: Outcome, /) -> None:
         """Take the place in flight back, and learn latency from successes only."""
-        seen = self.seen.get(endpoint.name)
-        if seen is None:
-            return  # removed meanwhile
+        seen = self.seen[endpoint.name]
         seen.pending -= 1
-        if outcome.how == "refused":
+        if seen.since == inf and not seen.pending:
+            del self.seen[endpoint.name]  # the last call of one that has been removed
+        if outcome.how == "refused" or started < seen.since:
             return
         ended = seen.last = outcome.ended
         if outcome.how == "failed":
             if not outcome.neutral:
                 seen.success.add(0.0, ended)
-        elif outcome.first is not None:
-            seen.latency.add(outcome.first - started, ended)
+            return
+        if outcome.how == "ok":
             seen.success.add(1.0, ended)
-            self._new_prior()
-        else:
+        if outcome.first is None:
             seen.latency.add_censored(ended - started, ended, self.prior)
-
-    def _new_prior(self) -> None:
-        values = [s.latency.value for s in self.seen.values() if s.latency.value is not None]
-        self.prior = median(values)
+        else:
+            # A reply may have been there before it was asked for: one that is shared.
+            seen.latency.add(max(0.0, outcome.first - started), ended)
+            self.prior = median(s.latency.value for s in self.seen.values() if s.latency.count)
 
     def explain(
         self, request: Request, endpoints: Sequence[Endpoint], now: float, /
     ) -> dict[str, Terms]:
         """Return the score of each with what it is made of, and who would be explored."""
-        dice = Random()
-        dice.setstate(self.rng.getstate())
-        draw = dice.random()
-        explored = self._explores(
-            request, sorted(endpoints, key=lambda e: self.score(e, now)), now, draw
-        )
+        draw = deepcopy(self.rng).random()
+        explored = self._explores(request, self._ranked(endpoints, now), now, draw)
         return {e.name: self._terms(e, now, draw, explored=e.name == explored) for e in endpoints}
 
     def _terms(self, endpoint: Endpoint, now: float, draw: float, *, explored: bool) -> Terms:
@@ -181,7 +196,7 @@ class Fastest:
         reason = "" if seen.latency.count else "not measured yet, so taken to be as its peers"
         return Terms(
             reason="explored: nobody has looked for long" if explored else reason,
-            score=self.score(endpoint, now),
+            score=self._score(seen, endpoint.weight, now),
             terms={
                 "latency": latency,
                 "pending": float(seen.pending),
@@ -193,9 +208,13 @@ class Fastest:
         )
 
     def keep(self, names: Collection[str], /) -> None:
-        """Forget endpoints other than *names*."""
-        self.seen = {name: seen for name, seen in self.seen.items() if name in names}
-        self.turns.keep(set(names))
+        """Forget endpoints other than *names*; of those, calls in flight are still counted."""
+        gone = {name: seen.pending for name, seen in self.seen.items() if name not in names}
+        for name, pending in gone.items():
+            del self.seen[name]
+            if pending:
+                self.seen[name] = self._new(pending, since=inf)
+        self.turns.keep(names)
 
     def statistics(self) -> dict[str, Any]:
         """Return latency, success rate, samples and calls in flight, by endpoint name."""

@@ -10,13 +10,18 @@ from hypothesis import strategies as st
 from llmstack.estimators.open_time import OpenTimes
 
 
-bases = st.sampled_from([0.5, 5.0, 40.0])
+bases = st.sampled_from([0.5, 5.0, 40.0, 80.0])
 chances = st.floats(0, 1, exclude_max=True)
 
 
 def nominal(base: float, level: int) -> float:
     """The documentation: doubling, up to a cap of 30."""
     return min(30.0, base * 2.0 ** (level - 1))
+
+
+def top(base: float) -> int:
+    """The first level that lasts as long as the cap."""
+    return next(n for n in count(1) if nominal(base, n) == 30.0)
 
 
 @given(base=bases, chances=st.lists(chances, min_size=1, max_size=12))
@@ -28,7 +33,7 @@ def test_each_opening_in_a_row_is_twice_as_long(base: float, chances: list[float
 
     expected = [(0.5 + chance / 2) * nominal(base, n) for n, chance in enumerate(chances, 1)]
     assert pytest.approx(expected) == waits
-    assert len(chances) == times.opened
+    assert (len(chances), min(len(chances), top(base))) == (times.opened, times.level)
 
 
 @given(base=bases, openings=st.integers(1, 9), quarters=st.integers(0, 600))
@@ -42,8 +47,7 @@ def test_each_nominal_time_of_health_takes_one_back(
     times = OpenTimes(base, 30.0)
     for _ in range(openings):
         times.open(0.0, chance=0.0)
-    top = next(n for n in count(1) if nominal(base, n) == 30.0)
-    level = min(openings, top)
+    level = min(openings, top(base))
     times.healthy_since = 100.0
     times.recover(100.0 + quarters / 4)
 
@@ -52,7 +56,9 @@ def test_each_nominal_time_of_health_takes_one_back(
     ]
     expected = next(left for left, needed in enumerate(health) if needed <= quarters / 4)
     assert expected == times.level
-    assert nominal(base, min(expected + 1, top)) / 2 == times.open(100.0 + quarters / 4, chance=0.0)
+    assert nominal(base, min(expected + 1, top(base))) / 2 == times.open(
+        100.0 + quarters / 4, chance=0.0
+    )
 
 
 def test_health_is_not_counted_twice() -> None:
@@ -67,6 +73,16 @@ def test_health_is_not_counted_twice() -> None:
     once.recover(30.0)
 
     assert (3, 3) == (often.level, once.level)
+
+
+def test_health_counts_up_to_the_opening() -> None:
+    """Nobody has to ask in between: what is not told of health is seen when it opens."""
+    times = OpenTimes(5.0, 30.0)
+    for _ in range(3):
+        times.open(0.0, chance=0.0)
+    times.healthy_since = 0.0
+
+    assert 10.0 == times.open(20.0, chance=0.0)
 
 
 def test_no_health_while_open() -> None:

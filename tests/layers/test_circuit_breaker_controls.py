@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
 import pytest
 from structlog.testing import capture_logs
 
+from llmstack import clock
 from llmstack.builder import ServiceBuilder
-from llmstack.errors import ConfigError, LLMStackError, Overloaded, ServerError
+from llmstack.errors import CircuitOpen, ConfigError, LLMStackError, Overloaded, ServerError
 from llmstack.estimators.circuit import Probes
 from llmstack.estimators.trip import ConsecutiveFailures
 from llmstack.layers.circuit_breaker import CircuitBreaker, CircuitBreakerService
@@ -20,6 +21,8 @@ from llmstack.messages import Request
 from llmstack.testing.scripted import ScriptedEvent, ScriptedService, dispatched, echo, stream_of
 from llmstack.testing.virtual import run_virtual
 
+
+Breaker = CircuitBreakerService[Any, Any]
 
 EU: Final = dispatched("eu")
 
@@ -37,10 +40,47 @@ def test_a_stream_that_begins_ends_the_outage() -> None:
             assert ("closed", 2) == (state(service), service.statistics()["eu"].in_flight)
         assert 0 == service.statistics()["eu"].in_flight
 
-    run_virtual(main())
+    with capture_logs() as logs:
+        run_virtual(main())
+    assert ["opened", "half_opened", "closed"] == events(logs)
 
 
-def state(service: CircuitBreakerService[Any, Any]) -> str:
+def events(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [entry["event"].removeprefix("circuit_breaker.") for entry in logs]
+
+
+def test_probes_at_once_are_one_half_opening() -> None:
+    """Two of them are sent, as the settings say, and the change of state is told once."""
+
+    async def main() -> None:
+        service: Breaker = CircuitBreaker(probes=Probes(at_once=2))(echo)
+        service.circuits("eu").open(clock.now(), "test", hard=True)
+        await asyncio.sleep(5)
+        await asyncio.gather(service(EU), service(EU))
+
+    with capture_logs() as logs:
+        run_virtual(main())
+    assert ["half_opened", "closed"] == events(logs)
+
+
+def test_what_insists_beside_is_not_told() -> None:
+    """A soft opening lets it pass, which changes nothing; one by hand is hard."""
+
+    async def main() -> None:
+        service: Breaker = CircuitBreaker()(echo)
+        service.circuits("eu").open(clock.now(), "test", hard=False)
+        await service(dispatched("eu", insists=True))
+        assert "open" == state(service)
+        service.open("eu")
+        with pytest.raises(CircuitOpen):
+            await service(dispatched("eu", insists=True))
+
+    with capture_logs() as logs:
+        run_virtual(main())
+    assert ["opened"] == events(logs)
+
+
+def state(service: Breaker) -> str:
     return service.statistics()["eu"].state
 
 
@@ -81,7 +121,7 @@ def by_hand() -> list[str]:
     """The states that an operator goes through."""
 
     async def main() -> list[str]:
-        service: CircuitBreakerService[Any, Any] = CircuitBreaker()(echo)
+        service: Breaker = CircuitBreaker()(echo)
         states = []
         for act in (service.open, service.half_open, service.close, service.close, service.reset):
             act("eu")
@@ -99,13 +139,10 @@ def test_by_hand() -> None:
         states = by_hand()
 
     assert ["open", "half_open", "closed", "closed", "closed", "closed"] == states
-    assert [
-        ("opened", "warning"),
-        ("half_opened", "info"),
-        ("closed", "info"),
-        ("opened", "warning"),
-        ("closed", "info"),
-    ] == [(entry["event"].removeprefix("circuit_breaker."), entry["log_level"]) for entry in logs]
+    assert ["opened", "half_opened", "closed", "opened", "closed"] == events(logs)
+    assert [entry["event"] == "circuit_breaker.opened" for entry in logs] == [
+        entry["log_level"] == "warning" for entry in logs
+    ]
     assert {("eu", "by hand")} == {(entry["endpoint"], entry["reason"]) for entry in logs}
 
 
@@ -113,7 +150,7 @@ def test_idle_circuits_make_room() -> None:
     """The map of circuits is bounded, and forgets none that matters."""
 
     async def main() -> list[object]:
-        service: CircuitBreakerService[Any, Any] = CircuitBreaker(key=str)(echo)
+        service: Breaker = CircuitBreaker(key=str)(echo)
         service.circuits.cap = 2
         service.open("shut")
         for name in ("a", "b", "c"):
@@ -160,7 +197,7 @@ def test_settings_reach_the_circuit() -> None:
     async def main() -> list[Any]:
         rng, probes = Random(5), Probes(at_once=2)
         layer = CircuitBreaker(base=4, cap=6, probes=probes, rng=rng)
-        service: CircuitBreakerService[Any, Any] = layer(echo)
+        service: Breaker = layer(echo)
         waits = []
         for _ in range(3):
             service.open("eu")

@@ -173,7 +173,7 @@ def test_who_refuses_is_asked_in_its_turn_and_not_in_each() -> None:
 
 
 def test_late_refusals_give_back_what_came_meanwhile() -> None:
-    """While `a` was being asked, others have paid it; when it refuses at last, they get that too."""
+    """While `a` was being asked, others have paid it; when it refuses, they get that too."""
     inner = Actors({"a": "hard"})
 
     async def late(request: Request) -> object:

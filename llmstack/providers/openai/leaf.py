@@ -62,8 +62,8 @@ def _usable(_instance: object, attribute: Attribute[Any], value: str) -> None:
     try:
         url = URL(value)
         (url.host or "").encode("idna")
-    except ValueError as error:
-        raise ConfigError(f"{attribute.name} is not a URL") from error
+    except ValueError:  # whose text has parts of it, perhaps the password
+        raise ConfigError(f"{attribute.name} is not a URL") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigError(f"{attribute.name} must begin with http:// or https:// and a host")
     if url.user is not None or url.password is not None or url.query_string or url.fragment:
@@ -102,13 +102,9 @@ class OpenAI:
     _urls: Mapping[str, URL] = field(init=False, repr=False)
     _timeout: ClientTimeout = field(init=False, repr=False)
 
-    @_urls.default
-    def _prebuilt(self) -> Mapping[str, URL]:
-        return {name: URL(self.base_url + each.path) for name, each in OPERATIONS.items()}
-
-    @_timeout.default
-    def _for_connect(self) -> ClientTimeout:
-        return timeout(self.connect)
+    def __attrs_post_init__(self) -> None:
+        self._urls = {name: URL(self.base_url + each.path) for name, each in OPERATIONS.items()}
+        self._timeout = timeout(self.connect)
 
     async def __call__(self, request: Request, /) -> Reply:
         """Send *request* and return the reply, or its stream at the first content."""

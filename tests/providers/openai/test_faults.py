@@ -88,7 +88,7 @@ EARLY: Final[dict[str, tuple[type[UpstreamError], Steps]]] = {
     "end inside a chunk": (ConnectionLost, (b"ff\r\n" + CHUNK, SOON, fin)),
     "bad chunk": (ProtocolError, (SOON, b"zz\r\n")),
     "bad chunk later": (ProtocolError, (chunked(s.ROLE), SOON, b"zz\r\n")),
-    "bad chunk at once": (ProtocolError, (chunked(s.ROLE) + b"zz\r\n",)),
+    "bad chunk at once": (ProtocolError, (SOON, chunked(s.ROLE) + b"zz\r\n")),
     "nothing": (EmptyResponse, (s.END,)),
     "comments only": (EmptyResponse, (chunked(b": PROCESSING\n\n" * 9) + s.END,)),
     "done only": (EmptyResponse, (chunked(s.DONE) + s.END,)),
