@@ -74,6 +74,13 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from llmstack.estimators.circuit import (
+    Probes,
+)
+from llmstack.estimators.trip import (
+    ConsecutiveFailures,
+    FailureRatio,
+)
 from llmstack.layers.circuit_breaker import (
     CircuitBreaker,
 )
@@ -153,6 +160,7 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "ConnectionLost",
+    "ConsecutiveFailures",
     "ContentFiltered",
     "ContextLengthExceeded",
     "CoolingDown",
@@ -165,6 +173,7 @@ __all__ = [
     "Endpoint",
     "EndpointSet",
     "EventStream",
+    "FailureRatio",
     "Fallback",
     "LLMStackError",
     "LatencyBased",
@@ -180,6 +189,7 @@ __all__ = [
     "PayloadTooLarge",
     "PermissionDenied",
     "Price",
+    "Probes",
     "ProtocolError",
     "QueueFull",
     "QuotaExhausted",

@@ -12,10 +12,9 @@ from attrs import define, field
 
 __all__ = ["Body", "as_body"]
 
-#: A key named "model" that is not the tail of a longer string.
-_MODEL: Final = re.compile(rb'(?<!\\)"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+_MODEL: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 #: The escapes in which some letter of "model" could hide from the pattern above.
-_HIDDEN: Final = re.compile(rb"\\u006", re.IGNORECASE)
+_HIDDEN: Final = re.compile(rb"\\u006")
 
 
 @final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -21,6 +21,11 @@ __all__ = ["ServiceBuilder", "Stack"]
 S = TypeVar("S")
 
 
+def _present(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Leave out layers that are not there."""
+    return tuple(layer for layer in layers if layer is not absent)
+
+
 @final
 @frozen
 class ServiceBuilder:
@@ -30,13 +35,11 @@ class ServiceBuilder:
     (jitter, draws) is repeatable; each layer has dice of its own.
     """
 
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[Layer, ...] = field(default=(), converter=_present)
     seed: int | None = field(default=None, kw_only=True)
 
     def layer(self, layer: Layer) -> ServiceBuilder:
-        """Add *layer* below all that are there; one that is absent is not in the stack."""
-        if layer is absent:
-            return self
+        """Add *layer* below all that are there."""
         return attrs.evolve(self, layers=(*self.layers, layer))
 
     def replace(self, role: str, layer: Layer) -> ServiceBuilder:
@@ -86,6 +89,7 @@ class Stack(Generic[Req, Resp]):
     layers: tuple[Layer, ...]
     services: tuple[Service[Any, Any], ...]
     _running: AsyncExitStack | None = field(default=None, init=False)
+    _entered: int = field(default=0, init=False)
 
     def __call__(self, request: Req, /) -> Coroutine[Any, Any, Resp]:
         """Answer *request* through all layers."""
@@ -123,9 +127,10 @@ class Stack(Generic[Req, Resp]):
     def statistics(self) -> dict[str, Any]:
         """Return the state of every layer that keeps one, by role; a second one is "role 2"."""
         found: dict[str, Any] = {}
-        for layer, service in zip(self.layers, self.services, strict=False):
+        for n, (layer, service) in enumerate(zip(self.layers, self.services, strict=False)):
             read = getattr(service, "statistics", None)
-            if read is not None:
+            # A layer may decide to add nothing, and return the service below it.
+            if read is not None and service is not self.services[n + 1]:
                 role = role_of(layer)
                 same = sum(name.split(" ")[0] == role for name in found)
                 found[f"{role} {same + 1}" if same else role] = read()
@@ -136,12 +141,13 @@ class Stack(Generic[Req, Resp]):
         return f"<Stack {' > '.join([*map(role_of, self.layers), role_of(self.services[-1])])}>"
 
     async def __aenter__(self) -> Self:
-        """Start what runs in the background: layers, floor, and the services of endpoints."""
-        async with AsyncExitStack() as starting:
-            for service in self._parts():
-                if isinstance(service, AbstractAsyncContextManager):
-                    await starting.enter_async_context(service)
-            self._running = starting.pop_all()
+        """Start what runs in the background: layers, floor, and the services of endpoints.
+
+        A stack may stand in several others; the first to enter starts it.
+        """
+        if self._running is None:
+            self._running = await self._start()
+        self._entered += 1
         return self
 
     async def __aexit__(
@@ -150,10 +156,20 @@ class Stack(Generic[Req, Resp]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it, the last started first."""
-        running, self._running = self._running, None
-        if running is not None:
+        """Stop it, the last started first, when the last has left."""
+        self._entered -= 1
+        running = self._running
+        if running is not None and not self._entered:
+            self._running = None
             await running.aclose()
+
+    async def _start(self) -> AsyncExitStack:
+        """Start all parts, or none."""
+        async with AsyncExitStack() as starting:
+            for part in self._parts():
+                if isinstance(part, AbstractAsyncContextManager):
+                    await starting.enter_async_context(part)
+            return starting.pop_all()
 
     def _parts(self) -> list[object]:
         """Return what may need a start, each once: one client may stand behind many endpoints."""

@@ -82,11 +82,18 @@ def bound_of(layers: Sequence[object]) -> Bound:
     """Return the bound of the whole stack, built up from the floor."""
     bound = Bound()
     for layer in reversed(layers):
-        bounds = [part.bound(bound) for part in parts_of(layer) if isinstance(part, Bounded)]
-        if bounds:
-            calls = max(each.calls for each in bounds)
-            bound = Bound(calls, max(each.seconds for each in bounds))
+        bound = _bound_with(layer, bound)
     return bound
+
+
+def _bound_with(layer: object, inner: Bound) -> Bound:
+    """Return the bound with *layer* on top: of a choice, the worse of its branches."""
+    branches = [
+        _bound_with(getattr(layer, branch), inner) for branch in getattr(layer, "branches", ())
+    ]
+    if branches:
+        return Bound(max(b.calls for b in branches), max(b.seconds for b in branches))
+    return layer.bound(inner) if isinstance(layer, Bounded) else inner
 
 
 def _sayings(layer: object, side: str) -> Mapping[str, str]:

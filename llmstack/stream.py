@@ -176,13 +176,16 @@ class EventStream:
         try:
             events = await self.source.read()
         except BaseException as error:
-            if self._stopped() and task.uncancel() <= asked:
-                return ()
-            self._end(Outcome.of(error, self._loop.time(), self.first))
-            raise
-        if self._stopped():
+            ours = self._stopped() and not isinstance(error, GeneratorExit)
+            if not ours or task.uncancel() > asked:
+                self._end(Outcome.of(error, self._loop.time(), self.first))
+                raise
+        else:
+            if not self._stopped():
+                return events
             task.uncancel()  # the source took our cancellation for its own
-        return events
+        # Raised out here, so that the error keeps the cause it came with.
+        raise self._last_word()
 
     def _stop(self, outcome: Outcome) -> None:
         """End the stream from outside of its reader, who is woken if there is one waiting."""

@@ -46,6 +46,10 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
     ("llmstack/integrations/aiohttp.py", "broad except", "Exception"): "judge() is its classify=",
+    ("llmstack/layers/log.py", "broad except", "Exception"): "a logger must not decide how it ends",
+    ("llmstack/layers/log.py", "swallow", "Exception"): "the same: the line is counted as lost",
+    ("llmstack/layers/metrics.py", "broad except", "Exception"): "nor must a recorder",
+    ("llmstack/layers/metrics.py", "swallow", "Exception"): "the same: the call is counted as lost",
 }
 
 PACKAGE: Final = sources("llmstack")

@@ -83,13 +83,13 @@ def _check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem |
     return None
 
 
-#: What is wrong with bytes that are no request, by aiohttp's word for it.
+#: What is wrong with bytes that are no request, where aiohttp's own words repeat them.
 _NOT_HTTP: Final[tuple[tuple[type[Exception], str], ...]] = (
     (http_exceptions.LineTooLong, "a line of the head is too long"),
     (http_exceptions.BadHttpMethod, "the method is not one of HTTP"),
     (http_exceptions.InvalidHeader, "a header is not valid"),
-    (http_exceptions.InvalidURLError, "the target is not a path"),
-    (http_exceptions.TransferEncodingError, "the chunks of the body are not valid"),
+    (http_exceptions.InvalidURLError, "the target is not valid"),
+    (http_exceptions.BadStatusLine, "the first line is not valid"),
 )
 
 
@@ -145,6 +145,14 @@ class _Connection(web.RequestHandler):
         request_id = desk.new_id()
         if isinstance(exc, Exception) and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return desk.refused(desk.problem_of(exc, request_id), request_id)
-        why = next((says for kind, says in _NOT_HTTP if isinstance(exc, kind)), "it is malformed")
-        said = f"the request is not valid HTTP: {why}"
+        said = f"the request is not valid HTTP: {_why(exc)}"
         return desk.refused(Problem(400, said, code="bad_http", close=True), request_id)
+
+
+def _why(error: BaseException | None) -> str:
+    for kind, says in _NOT_HTTP:
+        if isinstance(error, kind):
+            return says
+    # All others are told in fixed words of the parser, with the bytes behind a colon.
+    words = getattr(error, "message", "").partition(":")[0].rstrip(".")
+    return words[:1].lower() + words[1:]

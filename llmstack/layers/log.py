@@ -6,8 +6,10 @@ No prompt, no reply and no key is ever in a line.
 
 Events: `call.ended`, at level info, or warning if the call failed or was refused. Keys:
 *request_id*, *model*, *endpoint* that served, *attempts* sent upstream, *how* it ended,
-*error* class, *seconds*, *first* content after so many seconds, tokens and *cost* in USD.
-Errors: none.
+*error* class, *seconds*, *first* content after so many seconds, tokens (*input*, *cached*,
+*output*) and *cost* in USD. What is not known is left out.
+
+Errors: none. A logger that raises changes no call: its line is lost, and that is counted.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, Generic, final
 
 import structlog
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from llmstack import clock
 from llmstack.call import Call, Outcome
@@ -46,14 +48,26 @@ class Log:
 @final
 @define(eq=False)
 class LogService(Generic[Req, Resp]):
-    """The shell: observe, and write when it is over."""
+    """The shell: observe, and write when it is over; *lost* counts what the logger refused."""
 
     inner: Service[Req, Resp]
+    lost: int = field(default=0, init=False)
 
     async def __call__(self, request: Req, /) -> Resp:
         """Call the inner service; its end writes the line."""
         started = clock.now()
-        return await observe(self.inner, request, lambda outcome: _write(request, started, outcome))
+
+        def end(outcome: Outcome) -> None:
+            try:
+                _write(request, started, outcome)
+            except Exception:  # noqa: BLE001 -- a logger must not decide how a call ends
+                self.lost += 1
+
+        return await observe(self.inner, request, end)
+
+    def statistics(self) -> dict[str, int]:
+        """Return the number of lines that the logger did not take."""
+        return {"lost": self.lost}
 
 
 def _write(request: object, started: float, outcome: Outcome) -> None:
@@ -64,8 +78,9 @@ def _write(request: object, started: float, outcome: Outcome) -> None:
         line["error"] = type(outcome.error).__name__
     if outcome.first is not None:
         line["first"] = round(outcome.first - started, 3)
-    if outcome.usage is not None:
-        line |= {"input": outcome.usage.input, "output": outcome.usage.output}
+    usage = outcome.usage
+    if usage is not None:
+        line |= {"input": usage.input, "cached": usage.cached, "output": usage.output}
     if outcome.cost is not None:
         line["cost"] = outcome.cost
     bad = outcome.how in {"failed", "refused"}

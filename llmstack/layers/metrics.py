@@ -7,7 +7,8 @@ when it is over. Refusals are counted, but their time is not.
 Series: ``llmstack_calls_total`` by endpoint, how it ended, and error class;
 ``llmstack_call_seconds`` and ``llmstack_first_content_seconds`` by endpoint, of calls that
 got content; ``llmstack_tokens_total`` by endpoint and kind; ``llmstack_cost_usd_total``.
-Errors: none. Events: none.
+Errors: none; a recorder that raises changes no call, and how often it did is counted.
+Events: none.
 """
 
 from __future__ import annotations
@@ -53,11 +54,18 @@ class Series:
     recorder: Recorder
     idle: bool = field(default=True, init=False)
     calls: int = field(default=0, init=False)
+    lost: int = field(default=0, init=False)
     _made: dict[tuple[str, ...], Add] = field(factory=dict, init=False, repr=False)
 
     def settle(self, endpoint: str, started: float, outcome: Outcome, /) -> None:
-        """Record how a call ended."""
+        """Record how a call ended; *lost* counts those that the recorder did not take."""
         self.calls += 1
+        try:
+            self._record(endpoint, started, outcome)
+        except Exception:  # noqa: BLE001 -- a recorder must not decide how a call ends
+            self.lost += 1
+
+    def _record(self, endpoint: str, started: float, outcome: Outcome) -> None:
         error = type(outcome.error).__name__ if outcome.error is not None else ""
         self._count("calls", endpoint, 1.0, outcome.how, error)
         if outcome.first is not None:
@@ -123,6 +131,9 @@ class MetricsService(Generic[Req, Resp]):
             self.inner, request, lambda outcome: settle(endpoint, started, outcome)
         )
 
-    def statistics(self) -> dict[object, int]:
-        """Return the number of calls that ended, by endpoint."""
-        return {endpoint: series.calls for endpoint, series in self.series.items()}
+    def statistics(self) -> dict[object, dict[str, int]]:
+        """Return how many calls ended, and how many the recorder did not take, by endpoint."""
+        return {
+            endpoint: {"calls": series.calls, "lost": series.lost}
+            for endpoint, series in self.series.items()
+        }

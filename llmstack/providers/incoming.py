@@ -52,7 +52,6 @@ _HARMLESS: Final = (ClientConnectorError, ConnectionTimeoutError, ClientOSError,
 #: The first row that fits counts.
 _MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError], str]]] = (
     ((ClientConnectorDNSError,), ConnectionFailed, "the name of the host is not known"),
-    ((ClientConnectorError,), ConnectionFailed, "could not connect"),
     ((ServerDisconnectedError,), ConnectionLost, "the connection was closed before a reply"),
     ((ClientResponseError, BadFraming, RuntimeError), ProtocolError, "the reply is not HTTP"),
     ((ClientPayloadError,), ConnectionLost, "the connection was cut inside the reply"),
@@ -79,10 +78,12 @@ def _translated(error: Exception) -> UpstreamError:
     for kinds, meaning, words in _MEANINGS:
         if isinstance(error, kinds):
             return meaning(words)
+    if isinstance(error, ClientConnectorError):
+        return ConnectionFailed(f"could not connect{_reason(error.__cause__ or error)}")
     return ConnectionLost(f"the connection was lost{_reason(error)}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     number = getattr(error, "errno", None)
     name = errno.errorcode.get(number) if isinstance(number, int) else None
     return f" ({name or type(error).__name__})"
@@ -199,10 +200,13 @@ class Incoming:
         lost, self._lost = self._lost, None
         if lost is not None:
             lost.remove_done_callback(self._on_lost)
-            # Its exception, if there will be one, is news to nobody; without a callback
-            # that looks at it, asyncio would complain. One is enough for a connection.
+            # Its exception is news to nobody; but asyncio complains of one that nothing has
+            # looked at. One callback is enough for all replies of a connection.
             lost.remove_done_callback(_look_at)
-            lost.add_done_callback(_look_at)
+            if lost.done():
+                _look_at(lost)
+            else:
+                lost.add_done_callback(_look_at)
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         _look_at(lost)

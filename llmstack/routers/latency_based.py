@@ -16,12 +16,13 @@ proposed for ingress-nginx. Errors: `NoEndpoint`. Events: none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from math import inf
 from random import Random
 from statistics import median
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 from attrs import define, field, frozen, validators
 
@@ -45,6 +46,8 @@ from llmstack.service import Service
 
 
 __all__ = ["Fastest", "LatencyBased", "Seen"]
+
+_seconds: Final = validators.and_(validators.gt(0.0), validators.lt(inf))
 
 
 @final
@@ -74,14 +77,14 @@ def _has_tried(request: Request) -> bool:
 class Fastest:
     """The picker: lowest score first; among equals the unmeasured, then who waited longest."""
 
-    settings: LatencyBased
+    tau: float
+    prior: float  # the median latency, once anybody has been measured
+    gamma: float
+    least: float
+    explore: Exploration
     rng: Random
     seen: dict[str, Seen] = field(factory=dict, init=False)
     turns: Rotation = field(factory=Rotation, init=False)
-    prior: float = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.prior = self.settings.prior
 
     def order(
         self, request: Request, endpoints: Sequence[Endpoint], now: float, /
@@ -111,17 +114,15 @@ class Fastest:
             if seen.pending and not measured:
                 room = room or self._room()
                 late = seen.pending >= room
-            load = (seen.pending + 1) / endpoint.weight
-            score = self._expected(seen, now, prior) * load
+            score = self._expected(seen, now, prior) * (seen.pending + 1) / endpoint.weight
             places.append((late, score, measured, chosen.get(name, 0), n))
         places.sort()
         return [endpoints[place[-1]] for place in places]
 
     def _expected(self, seen: Seen, now: float, prior: float) -> float:
         """Return the expected latency per success, in seconds."""
-        settings = self.settings
-        success = max(seen.success.read(now, 1.0), settings.least)
-        return seen.latency.read(now, prior) / pow(success, settings.gamma)
+        success = max(seen.success.read(now, 1.0), self.least)
+        return seen.latency.read(now, prior) / math.pow(success, self.gamma)
 
     def _explores(
         self, request: Request, ranked: Sequence[Endpoint], now: float, chance: float
@@ -132,7 +133,7 @@ class Fastest:
         slow has no room for it. What was slow long ago may be as fast as the fastest now:
         were it taken to be as its peers, of whom half are slow, nobody would look again.
         """
-        exploration = self.settings.explore
+        exploration = self.explore
         if chance >= exploration.share or request.insists or _has_tried(request):
             return None
         known = [(endpoint.name, self.seen[endpoint.name]) for endpoint in ranked]
@@ -149,15 +150,15 @@ class Fastest:
 
     def _room(self) -> int:
         """Return how many first probes of an unmeasured endpoint may be out at once."""
-        return self.settings.explore.probes(sum(seen.pending for seen in self.seen.values()))
+        return self.explore.probes(sum(seen.pending for seen in self.seen.values()))
 
     def _make(self, name: str) -> Seen:
         seen = self.seen[name] = self._new()
         return seen
 
     def _new(self, pending: int = 0, since: float = -inf) -> Seen:
-        tau = self.settings.tau
-        latency, success = TimeEwma(tau, stale_tau=3 * tau), TimeEwma(tau, stale_tau=3 * tau)
+        tau, stale = self.tau, 3 * self.tau
+        latency, success = TimeEwma(tau, stale_tau=stale), TimeEwma(tau, stale_tau=stale)
         return Seen(latency, success, pending, since=since)
 
     def settle(self, endpoint: Endpoint, started: float, outcome: Outcome, /) -> None:
@@ -180,7 +181,8 @@ class Fastest:
         else:
             # A reply may have been there before it was asked for: one that is shared.
             seen.latency.add(max(0.0, outcome.first - started), ended)
-            self.prior = median(s.latency.value for s in self.seen.values() if s.latency.count)
+            values = [s.latency.value for s in self.seen.values() if s.latency.value is not None]
+            self.prior = median(values)
 
     def explain(
         self, request: Request, endpoints: Sequence[Endpoint], now: float, /
@@ -191,12 +193,12 @@ class Fastest:
         return {e.name: self._terms(e, now, draw, explored=e.name == explored) for e in endpoints}
 
     def _terms(self, endpoint: Endpoint, now: float, draw: float, *, explored: bool) -> Terms:
-        seen = self._known(endpoint.name)
+        seen = self.seen[endpoint.name]
         latency = seen.latency.read(now, self.prior)
         reason = "" if seen.latency.count else "not measured yet, so taken to be as its peers"
         return Terms(
             reason="explored: nobody has looked for long" if explored else reason,
-            score=self._score(seen, endpoint.weight, now),
+            score=self._expected(seen, now, self.prior) * (seen.pending + 1) / endpoint.weight,
             terms={
                 "latency": latency,
                 "pending": float(seen.pending),
@@ -236,14 +238,17 @@ class LatencyBased:
 
     *tau* is how many seconds an observation counts (after three times that without news an
     endpoint is taken to be as its peers), *prior* the latency of all when nobody has been
-    measured, *gamma* how much failures weigh.
+    measured, *gamma* how much failures weigh. *least* is the lowest success rate that anybody
+    is taken to have.
     """
 
     endpoints: Endpoints = field(converter=as_endpoints, repr=named)
-    tau: float = field(default=10.0, kw_only=True, validator=validators.gt(0))
-    prior: float = field(default=1.0, kw_only=True, validator=validators.gt(0))
-    gamma: float = field(default=2.0, kw_only=True, validator=validators.ge(1))
-    least: float = field(default=0.02, kw_only=True, repr=False, validator=validators.gt(0))
+    tau: float = field(default=10.0, kw_only=True, validator=_seconds)
+    prior: float = field(default=1.0, kw_only=True, validator=_seconds)
+    gamma: float = field(default=2.0, kw_only=True, validator=[validators.ge(1), validators.le(10)])
+    least: float = field(
+        default=0.02, kw_only=True, repr=False, validator=[validators.ge(0.001), validators.le(1)]
+    )
     explore: Exploration = field(factory=Exploration, kw_only=True, repr=False)
     rng: Random | None = field(default=None, kw_only=True, repr=False, eq=False)
 
@@ -251,7 +256,8 @@ class LatencyBased:
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""
-        picker = Fastest(self, self.rng or Random())
+        rng = self.rng or Random()
+        picker = Fastest(self.tau, self.prior, self.gamma, self.least, self.explore, rng)
         return RouterService(the_set(self.endpoints), picker, inner, "latency_based")
 
     def bound(self, inner: Bound, /) -> Bound:

@@ -7,7 +7,7 @@ import gc
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar, final
+from typing import Any, Final, Generic, final
 
 from attrs import define, field
 
@@ -31,8 +31,6 @@ __all__ = [
     "under_way",
 ]
 
-T = TypeVar("T")
-
 #: The ways in which a call can end; the last four are those of a stream.
 ENDINGS: Final = ("reply", "error", "cancel", "read", "broken", "closed", "dropped")
 
@@ -41,7 +39,7 @@ ENDINGS: Final = ("reply", "error", "cancel", "read", "broken", "closed", "dropp
 Line = Event | float | BaseException
 
 
-def _queue(lines: Iterable[T]) -> deque[T]:
+def _script(lines: Iterable[Resp | BaseException]) -> deque[Resp | BaseException]:
     return deque(lines)
 
 
@@ -75,7 +73,7 @@ class ScriptedService(Generic[Req, Resp]):
     'up'
     """
 
-    script: deque[Resp | BaseException] = field(converter=_queue)
+    script: deque[Resp | BaseException] = field(converter=_script)
     delay: float = 0.0
     calls: list[tuple[float, Req]] = field(factory=list, init=False)
 

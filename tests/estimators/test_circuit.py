@@ -135,7 +135,7 @@ class CircuitAgainstPast(RuleBasedStateMachine):
             if self.past.state == "closed":
                 self.past.open(self.now, draw)
             self.past.log.append(Entry("halved", self.now, hard=self.past.hard))
-        else:
+        elif what == "reset" or self.past.state != "closed":
             getattr(self.circuit, what)(self.now)
             self.past.log.append(Entry({"close": "closed"}.get(what, what), self.now))
 

@@ -53,7 +53,8 @@ def test_probes_at_once_are_one_half_opening() -> None:
     """Two of them are sent, as the settings say, and the change of state is told once."""
 
     async def main() -> None:
-        service: Breaker = CircuitBreaker(probes=Probes(at_once=2))(echo)
+        inner: ScriptedService[Request, str] = ScriptedService(["ok", "ok"], delay=1.0)
+        service = CircuitBreaker(probes=Probes(at_once=2))(inner)
         service.circuits("eu").open(clock.now(), "test", hard=True)
         await asyncio.sleep(5)
         await asyncio.gather(service(EU), service(EU))

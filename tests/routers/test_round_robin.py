@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from fractions import Fraction
 from random import Random
+from typing import Final
 
 import pytest
 from hypothesis import example, given
@@ -22,6 +24,8 @@ from tests.routers.stage import Actors, listed, outcome_of
 
 
 weights = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+#: The most that anyone is off its share, in turns: 13 / 12, of all weights up to 7 for up to 6.
+OFF: Final = Fraction(13, 12)
 
 
 async def asked(router: RouterService, calls: int) -> str:
@@ -48,8 +52,9 @@ def test_ten_calls_to_three() -> None:
 
 
 @given(weights)
+@example([1, 1, 1, 7, 7, 7])
 def test_each_gets_its_share_at_any_time(weights: list[int]) -> None:
-    """At no time is anyone more than a turn off its share, and after a cycle it is exact."""
+    """At no time is anyone much more than a turn off it, and after a cycle it is exact."""
     total, there = sum(weights), listed(weights)
     router = RoundRobin(there)(Actors())
 
@@ -58,7 +63,7 @@ def test_each_gets_its_share_at_any_time(weights: list[int]) -> None:
         for n in range(1, 2 * total + 1):
             taken[await router(Request())] += 1
             off = [taken[e.name] * total - n * e.weight for e in there]
-            assert max(map(abs, off)) <= total
+            assert max(map(abs, off)) <= OFF * total
         assert [2 * weight for weight in weights] == [taken[e.name] for e in there]
 
     asyncio.run(main())
@@ -106,21 +111,28 @@ def test_calls_that_overlap_take_different_turns(
     k=st.integers(1, 6),
     down=st.sets(st.sampled_from("abcdef")),
     soft=st.booleans(),
+    late=st.booleans(),
     seed=st.integers(0, 999),
 )
-@example(n=3, k=4, down={"a"}, soft=False, seed=0)
+@example(n=4, k=1, down={"a", "b"}, soft=False, late=False, seed=0)
+@example(n=2, k=6, down={"a", "b"}, soft=True, late=False, seed=0)
+@example(n=6, k=6, down={"a", "b", "c", "f"}, soft=False, late=True, seed=3)
 def test_refusals_leave_the_others_even(
-    n: int, k: int, down: set[str], seed: int, *, soft: bool
+    n: int, k: int, down: set[str], seed: int, *, soft: bool, late: bool
 ) -> None:
-    """Of n * k calls at the same time, some refused late: the counts differ by one at most."""
+    """Of calls that overlap the counts differ by one at most; by two if refusals come late.
+
+    In any case the others owe each other exactly what they would if they were alone.
+    """
     rng, names = Random(seed), "abcdef"[:n]
     inner = Actors(dict.fromkeys(down, "soft" if soft else "hard"))
 
-    async def late(request: Request) -> object:
-        await asyncio.sleep(rng.random())
+    async def service(request: Request) -> object:
+        if late or request.insists or by_endpoint(request) not in down:
+            await asyncio.sleep(rng.random())
         return await inner(request)
 
-    router = RoundRobin(listed([1] * n))(late)
+    router = RoundRobin(listed([1] * n))(service)
 
     async def call(begins: float) -> object:
         await asyncio.sleep(begins)
@@ -133,10 +145,16 @@ def test_refusals_leave_the_others_even(
 
     taken, _ = run_virtual(main())
 
-    up = [name for name in names if name not in down] or (list(names) if soft else [])
+    alone = [name for name in names if name not in down]
+    up = alone or (list(names) if soft else [])
     counts = [taken[name] for name in up]
     assert (n * k if up else 0) == sum(counts)
-    assert max(counts, default=0) - min(counts, default=0) <= 1
+    assert max(counts, default=0) - min(counts, default=0) <= 1 + late
+    assert isinstance(router.picker, Turns)
+    turns = router.picker.turns
+    for name in alone:
+        owed = sum(turns.earned.get(other, {}).get(name, 0.0) for other in down)
+        assert n * k - len(alone) * taken[name] == turns.credit[name] + owed
 
 
 @given(weights=weights, down=st.lists(st.integers(1, 7), max_size=3), soft=st.booleans())
@@ -144,7 +162,7 @@ def test_refusals_leave_the_others_even(
 def test_the_others_share_what_a_refusal_leaves(
     weights: list[int], down: list[int], *, soft: bool
 ) -> None:
-    """By weight, as if those that refuse were not there: nobody is more than a turn off."""
+    """By weight, as if those that refuse were not there: nobody is much more than a turn off."""
     up, total = listed(weights), sum(weights)
     away = [Endpoint(f"down {n}", echo, weight) for n, weight in enumerate(down)]
     acts = dict.fromkeys([e.name for e in up], "soft") if soft else {}
@@ -156,7 +174,7 @@ def test_the_others_share_what_a_refusal_leaves(
         for n in range(1, 3 * total + 1):
             taken[await router(Request())] += 1
             off = [taken[e.name] * total - n * e.weight for e in up]
-            assert max(map(abs, off)) <= total
+            assert max(map(abs, off)) < 1.25 * total
 
     asyncio.run(main())
 
