@@ -50,7 +50,7 @@ docs: rst  ## the markup of every page, and every example in one
 	@$(BIN)/python -m pytest -q README.rst docs tests/test_docs.py
 
 bench: $(VENV)/.develops  ## what a call costs (ARGS=--json)
-	@$(BIN)/python benchmarks/overhead.py $(ARGS)
+	@$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 clean:  ## remove environments, builds and caches
 	@rm -rf $(VENV) $(REAL) build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache \

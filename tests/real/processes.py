@@ -56,8 +56,8 @@ class Process:
             self.process.kill()
         await self.process.wait()
 
-    async def end(self) -> int:
-        """Ask it to end, wait until it has, and return its exit code."""
+    async def end(self) -> tuple[int, str]:
+        """Ask it to end; return its exit code, and what it said since it was last read."""
         self.process.terminate()
-        await self.process.communicate()
-        return await self.process.wait()
+        said, _ = await self.process.communicate()
+        return await self.process.wait(), said.decode(errors="replace")

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from openai import AsyncOpenAI
+from openai import APIError, AsyncOpenAI
 
 from tests.real.outage import SHORT, afterwards, outage
 from tests.real.processes import Process, Unexpected, expect, say
@@ -76,7 +76,7 @@ async def ask(client: AsyncOpenAI) -> None:
     expect(reply.choices[0].finish_reason, "a complete reply has no finish_reason")
     text = reply.choices[0].message.content
     used = reply.usage.completion_tokens if reply.usage else 0
-    say(f"A complete reply: {used} tokens in {monotonic() - begun:.2f} s, {text!r}.")
+    say(f"A complete reply: {used} tokens in {monotonic() - begun:.2f} s, {text!r} (it babbles).")
 
     begun = monotonic()
     first, chunks, usage, finish = 0.0, 0, None, None
@@ -152,9 +152,11 @@ async def all_of_it(calls: int, folder: Path, ends: AsyncExitStack) -> None:
     async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=LIMIT) as client:
         await ask(client)
         await afterwards(client, await outage(client, servers, calls))
-    code = await gateway.end()
-    expect(code == 0, f"the gateway ended with {code}")
-    say("The gateway ended with 0 when it was asked to (SIGTERM).")
+    code, log = await gateway.end()
+    expect(code == 0, f"the gateway ended with {code}:\n{log}")
+    opened, again = log.count("circuit_breaker.opened"), log.count("retry.scheduled")
+    say(f"The gateway logged {again} further attempts, and {opened} times that a breaker opened.")
+    say("It ended with 0 when it was asked to (SIGTERM).")
 
 
 async def bounded(calls: int) -> None:
@@ -172,6 +174,9 @@ def main() -> int:
         asyncio.run(bounded(calls))
     except Unexpected as error:
         say(f"FAILED: {error}.")
+        return 1
+    except APIError as error:
+        say(f"FAILED: a call that must be answered was not: {error!r}.")
         return 1
     except TimeoutError:
         say(f"FAILED: it was not over after {LIMIT:.0f} s.")
