@@ -4,141 +4,15 @@
 >>> stack = ls.ServiceBuilder().layer(ls.Deadline(30)).layer(ls.Retry()).service(ls.dispatch)
 >>> stack
 <Stack deadline > retry > dispatch>
+
+A name is loaded from its module when it is first asked for, so that the import costs next to
+nothing and aiohttp is loaded only by who talks to a network. Types are in ``__init__.pyi``.
 """
 
-from llmstack.builder import (
-    ServiceBuilder,
-    Stack,
-)
-from llmstack.call import (
-    Attempt,
-    Call,
-    Outcome,
-    Usage,
-)
-from llmstack.combine import (
-    either,
-    filter,  # noqa: A004 -- the field's own word for it
-    layer_fn,
-    map_error,
-    map_request,
-    map_response,
-    optional,
-    service_fn,
-)
-from llmstack.endpoint import (
-    Capabilities,
-    Endpoint,
-    EndpointSet,
-    Price,
-)
-from llmstack.errors import (
-    AccountFault,
-    AuthFailed,
-    BadRequest,
-    Blocked,
-    Broken,
-    BudgetExceeded,
-    Busy,
-    CallerFault,
-    CircuitOpen,
-    ConcurrencyFull,
-    ConfigError,
-    ConnectionFailed,
-    ConnectionLost,
-    ContentFiltered,
-    ContextLengthExceeded,
-    CoolingDown,
-    DeadlineExceeded,
-    Disabled,
-    Draining,
-    EmptyResponse,
-    LLMStackError,
-    ModelNotFound,
-    NoEndpoint,
-    NotReady,
-    Overloaded,
-    PayloadTooLarge,
-    PermissionDenied,
-    ProtocolError,
-    QueueFull,
-    QuotaExhausted,
-    QuotaFull,
-    RateLimited,
-    RateLimitedHere,
-    Refused,
-    ServerError,
-    Shed,
-    StreamBroken,
-    StreamIncomplete,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from llmstack.estimators.circuit import (
-    Probes,
-)
-from llmstack.estimators.trip import (
-    ConsecutiveFailures,
-    FailureRatio,
-)
-from llmstack.layers.circuit_breaker import (
-    CircuitBreaker,
-)
-from llmstack.layers.concurrency_limit import (
-    ConcurrencyLimit,
-)
-from llmstack.layers.deadline import (
-    Deadline,
-)
-from llmstack.layers.log import (
-    Log,
-)
-from llmstack.layers.metrics import (
-    Metrics,
-)
-from llmstack.layers.retry import (
-    Retry,
-)
-from llmstack.layers.timeout import (
-    Timeout,
-)
-from llmstack.messages import (
-    EventStream,
-    Reply,
-    Request,
-    Response,
-    dispatch,
-)
-from llmstack.order import (
-    StackWarning,
-)
-from llmstack.recorder import (
-    MemoryRecorder,
-    Recorder,
-)
-from llmstack.routers.cost_based import (
-    CostBased,
-)
-from llmstack.routers.fallback import (
-    Fallback,
-)
-from llmstack.routers.latency_based import (
-    LatencyBased,
-)
-from llmstack.routers.round_robin import (
-    RoundRobin,
-)
-from llmstack.routers.weighted_random import (
-    WeightedRandom,
-)
-from llmstack.service import (
-    Layer,
-    Service,
-    by_endpoint,
-    by_model,
-    by_tenant,
-    observe,
-)
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final
 
 
 __all__ = [
@@ -184,6 +58,7 @@ __all__ = [
     "ModelNotFound",
     "NoEndpoint",
     "NotReady",
+    "OpenAI",
     "Outcome",
     "Overloaded",
     "PayloadTooLarge",
@@ -203,6 +78,7 @@ __all__ = [
     "Response",
     "Retry",
     "RoundRobin",
+    "Secret",
     "ServerError",
     "Service",
     "ServiceBuilder",
@@ -212,6 +88,7 @@ __all__ = [
     "StreamBroken",
     "StreamIncomplete",
     "Timeout",
+    "Transport",
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
@@ -233,3 +110,98 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "llmstack.builder": ("ServiceBuilder", "Stack"),
+        "llmstack.call": ("Attempt", "Call", "Outcome", "Usage"),
+        "llmstack.combine": (
+            "either",
+            "filter",
+            "layer_fn",
+            "map_error",
+            "map_request",
+            "map_response",
+            "optional",
+            "service_fn",
+        ),
+        "llmstack.endpoint": ("Capabilities", "Endpoint", "EndpointSet", "Price"),
+        "llmstack.errors": (
+            "AccountFault",
+            "AuthFailed",
+            "BadRequest",
+            "Blocked",
+            "Broken",
+            "BudgetExceeded",
+            "Busy",
+            "CallerFault",
+            "CircuitOpen",
+            "ConcurrencyFull",
+            "ConfigError",
+            "ConnectionFailed",
+            "ConnectionLost",
+            "ContentFiltered",
+            "ContextLengthExceeded",
+            "CoolingDown",
+            "DeadlineExceeded",
+            "Disabled",
+            "Draining",
+            "EmptyResponse",
+            "LLMStackError",
+            "ModelNotFound",
+            "NoEndpoint",
+            "NotReady",
+            "Overloaded",
+            "PayloadTooLarge",
+            "PermissionDenied",
+            "ProtocolError",
+            "QueueFull",
+            "QuotaExhausted",
+            "QuotaFull",
+            "RateLimited",
+            "RateLimitedHere",
+            "Refused",
+            "ServerError",
+            "Shed",
+            "StreamBroken",
+            "StreamIncomplete",
+            "UpstreamError",
+            "UpstreamTimeout",
+        ),
+        "llmstack.estimators.circuit": ("Probes",),
+        "llmstack.estimators.trip": ("ConsecutiveFailures", "FailureRatio"),
+        "llmstack.layers.circuit_breaker": ("CircuitBreaker",),
+        "llmstack.layers.concurrency_limit": ("ConcurrencyLimit",),
+        "llmstack.layers.deadline": ("Deadline",),
+        "llmstack.layers.log": ("Log",),
+        "llmstack.layers.metrics": ("Metrics",),
+        "llmstack.layers.retry": ("Retry",),
+        "llmstack.layers.timeout": ("Timeout",),
+        "llmstack.messages": ("EventStream", "Reply", "Request", "Response", "dispatch"),
+        "llmstack.order": ("StackWarning",),
+        "llmstack.providers.openai": ("OpenAI",),
+        "llmstack.providers.secret": ("Secret",),
+        "llmstack.providers.transport": ("Transport",),
+        "llmstack.recorder": ("MemoryRecorder", "Recorder"),
+        "llmstack.routers.cost_based": ("CostBased",),
+        "llmstack.routers.fallback": ("Fallback",),
+        "llmstack.routers.latency_based": ("LatencyBased",),
+        "llmstack.routers.round_robin": ("RoundRobin",),
+        "llmstack.routers.weighted_random": ("WeightedRandom",),
+        "llmstack.service": ("Layer", "Service", "by_endpoint", "by_model", "by_tenant", "observe"),
+    }
+)
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that it lives in."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(home), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -66,7 +66,7 @@ class Edge:
             nowhere = Problem(404, "there is no such path", code="unknown_url")
             return desk.refused(nowhere, request_id)
         methods, operation = found
-        problem = _check_line(request, methods) or check_headers(request.headers)
+        problem = _check_line(request, methods) or check_headers(request.raw_headers)
         if problem is not None:
             return desk.refused(problem, request_id)
         return await operation(desk, request, request_id)

@@ -7,28 +7,36 @@ the middleware lives; ``key=`` of a layer gets the aiohttp request.
 What aiohttp raises or answers is translated on the way in, so that layers can judge it: a
 reply with a status from 500 up is a failure, for a client also 408 and 429, and so is a
 lost connection. On the way out it is translated back: the caller gets the reply or the
-aiohttp error that came last, and of llmstack's own errors only what a layer raised itself.
-A server answers those with 503 (refused; with ``Retry-After`` where the moment is known)
-or 504 (out of time).
+exception that came last, as it was. An exception that is no reply is a bug and passes
+unjudged. What a layer itself raises leaves a client as it is; a server answers it with 503
+(refused; with ``Retry-After`` where the moment is known) or 504 (out of time).
 
-A call ends when the head of its reply is there: a limit does not hold its permit while a
-client reads the body.
+A client's call ends when the head of the reply is there, a server's when the handler is
+done: a limit does not hold its permit while somebody reads the body. What cannot be done
+twice is not tried twice: a request whose body is used up is not sent again, and a handler
+that has begun to answer, or has read the body away, is not called again.
+
+Errors: those of the layers. Events: theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from http import HTTPStatus
 from math import ceil
-from typing import ClassVar, Final, Generic, TypeVar, final
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, final
 
 import aiohttp
 from aiohttp import ClientRequest, ClientResponse, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field
 
 from llmstack import clock
 from llmstack.builder import ServiceBuilder, Stack
 from llmstack.errors import (
+    Blocked,
     ConnectionFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -42,154 +50,92 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from llmstack.providers.retry_after import retry_after
 from llmstack.service import Layer
 
 
-__all__ = ["client_middleware", "server_middleware"]
+__all__ = ["Middleware", "client_middleware", "server_middleware"]
 
 Asked = TypeVar("Asked", web.Request, ClientRequest)
 Answer = TypeVar("Answer", web.StreamResponse, ClientResponse)
 Handles = Callable[[Asked], Awaitable[Answer]]
 
-_SERVER_ERRORS: Final = 500
 _BUSY: Final = frozenset({503, 529})
+
+
+class _Side(Protocol[Asked, Answer]):
+    """What is different for a server and for a client."""
+
+    def judge(self, answer: Answer | Exception, /) -> LLMStackError | None:
+        """Return the failure that *answer* amounts to; None for a reply, and for a bug."""
+        ...
+
+    def say(self, request: Asked, error: LLMStackError, /) -> Answer | Exception:
+        """Return what the caller gets where a layer raised *error*."""
+        ...
+
+    async def spent(self, request: Asked, /) -> bool:
+        """Whether *request*, once handled, cannot be handled again."""
+        ...
+
+    async def drop(self, request: Asked, answers: list[Answer | Exception], /) -> None:
+        """Let go of *answers* that nobody will read, before *request* is handled again."""
+        ...
 
 
 @final
 @define(eq=False)
 class _Exchange(Generic[Asked, Answer]):
-    """One request on its way: who handles it, and what the last failure was made from."""
+    """One request on its way: who handles it, and what each failure was made from."""
 
     handler: Handles[Asked, Answer]
-    error: LLMStackError | None = None
-    answer: Answer | Exception | None = None
+    asked: bool = False
+    failures: list[tuple[LLMStackError, Answer | Exception]] = field(factory=list)
 
-    def failed(self, error: LLMStackError, answer: Answer | Exception) -> LLMStackError:
-        """Remember *answer*, so that *error* can be translated back to it."""
-        self.error, self.answer = error, answer
-        return error
+    def made_from(self, error: LLMStackError) -> Answer | Exception | None:
+        """Return the answer that *error* stands for; None if a layer raised it."""
+        return next((answer for fault, answer in self.failures if fault is error), None)
+
+
+#: The exchange that the running code belongs to, in tasks that layers start as well.
+_EXCHANGE: Final[ContextVar[_Exchange[Any, Any]]] = ContextVar("llmstack.integrations.aiohttp")
 
 
 @final
-@define(eq=False)
-class _Middleware(Generic[Asked, Answer]):
-    """A stack of layers as middleware, and the exchanges that are in it; see its `stack`."""
+@define(eq=False, repr=False)
+class Middleware(Generic[Asked, Answer]):
+    """A stack of layers as middleware; *stack* has its statistics and its services by role."""
 
     builder: ServiceBuilder
-    judge: Callable[[Answer | Exception], LLMStackError | None]
-    say: Callable[[LLMStackError], Answer]
+    _side: _Side[Asked, Answer]
     stack: Stack[Asked, Answer] = field(init=False)
-    _exchanges: dict[Asked, _Exchange[Asked, Answer]] = field(factory=dict, init=False)
 
     # aiohttp takes a server middleware without this mark for one of an older kind.
     __middleware_version__: ClassVar[int] = 1
 
     def __attrs_post_init__(self) -> None:
-        self.stack = self.builder.service(self._floor)
+        self.stack = self.builder.service(self._handle)
 
-    async def __call__(self, request: Asked, handler: Handles[Asked, Answer]) -> Answer:
+    async def __call__(self, request: Asked, handler: Handles[Asked, Answer], /) -> Answer:
         """Send *request* through the stack."""
-        exchange = self._exchanges[request] = _Exchange(handler)
+        exchange = _Exchange(handler)
+        token = _EXCHANGE.set(exchange)
+        last: Answer | Exception | None = None
         try:
-            return await self.stack(request)
+            last = await self.stack(request)
         except LLMStackError as error:
-            if exchange.answer is None or error is not exchange.error:
-                return self.say(error)
-            if isinstance(exchange.answer, Exception):
-                raise exchange.answer from None
-            return exchange.answer
+            last = exchange.made_from(error) or self._side.say(request, error)
         finally:
-            del self._exchanges[request]
+            with suppress(ValueError):  # a call that is collected unfinished has no context
+                _EXCHANGE.reset(token)
+            for _, answer in exchange.failures:
+                if answer is not last:
+                    self._side.drop(answer)
+            exchange.failures.clear()  # else the frame in a traceback would hold itself
+        # Out here, so that an exception keeps the context that it came with.
+        if isinstance(last, Exception):
+            raise last
+        return last
 
-    async def _floor(self, request: Asked, /) -> Answer:
-        """Call the handler of *request*; raise what its answer amounts to."""
-        exchange = self._exchanges[request]
-        if isinstance(exchange.answer, ClientResponse):
-            exchange.answer.release()  # asked again, so nobody will read this one
-        try:
-            answer = await exchange.handler(request)
-        except Exception as error:
-            fault = self.judge(error)
-            if fault is None:
-                raise
-            raise exchange.failed(fault, error) from error
-        fault = self.judge(answer)
-        if fault is not None:
-            raise exchange.failed(fault, answer)
-        return answer
-
-
-def server_middleware(
-    layers: Layer | ServiceBuilder,
-) -> _Middleware[web.Request, web.StreamResponse]:
-    """Put *layers* around the handlers of an aiohttp application.
-
-    ``web.Application(middlewares=[server_middleware(ls.ConcurrencyLimit(100))])``
-    """
-    return _Middleware(_builder(layers), _judge_handled, _refusal)
-
-
-def client_middleware(layers: Layer | ServiceBuilder) -> _Middleware[ClientRequest, ClientResponse]:
-    """Put *layers* around the requests of an aiohttp client.
-
-    ``ClientSession(middlewares=[client_middleware(ls.Retry())])``. A request whose body can
-    be sent only once must not be retried: say so with ``Retry(idempotent=…)``.
-    """
-    return _Middleware(_builder(layers), _judge_sent, _raise)
-
-
-def _builder(layers: Layer | ServiceBuilder) -> ServiceBuilder:
-    return layers if isinstance(layers, ServiceBuilder) else ServiceBuilder().layer(layers)
-
-
-def _judge_handled(answer: web.StreamResponse | Exception) -> LLMStackError | None:
-    """What a handler returned or raised; an exception that is no reply is a bug, and passes."""
-    if isinstance(answer, web.StreamResponse) and answer.status >= _SERVER_ERRORS:
-        return _by_status(answer.status, answer.headers.get(hdrs.RETRY_AFTER))
-    return None
-
-
-def _judge_sent(answer: ClientResponse | Exception) -> LLMStackError | None:
-    """What a client got, as `providers` would call it."""
-    if isinstance(answer, ClientResponse):
-        return _by_status(answer.status, answer.headers.get(hdrs.RETRY_AFTER))
-    for kind, fault in (
-        (aiohttp.ClientConnectorError, ConnectionFailed),
-        (aiohttp.ConnectionTimeoutError, ConnectionFailed),
-        (TimeoutError, UpstreamTimeout),
-        (aiohttp.ClientResponseError, ProtocolError),
-        (aiohttp.ClientError, ConnectionLost),
-    ):
-        if isinstance(answer, kind):
-            return fault(type(answer).__name__)
-    return None
-
-
-def _by_status(status: int, named: str | None) -> UpstreamError | None:
-    wait = float(named) if named is not None and named.isascii() and named.isdigit() else None
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited(status=status, retry_after=wait)
-    if status == HTTPStatus.REQUEST_TIMEOUT:
-        return UpstreamTimeout(status=status, retry_after=wait)
-    if status in _BUSY:
-        return Overloaded(status=status, retry_after=wait)
-    return ServerError(status=status, retry_after=wait) if status >= _SERVER_ERRORS else None
-
-
-def _raise(error: LLMStackError) -> ClientResponse:
-    raise error
-
-
-def _refusal(error: LLMStackError) -> web.StreamResponse:
-    """Answer for a layer that refused or ran out of time; other errors are the caller's."""
-    if isinstance(error, (DeadlineExceeded, UpstreamTimeout)):
-        return web.json_response({"error": error.message}, status=HTTPStatus.GATEWAY_TIMEOUT)
-    if not isinstance(error, Refused):
-        raise error
-    busy = isinstance(error, RateLimitedHere)
-    status = HTTPStatus.TOO_MANY_REQUESTS if busy else HTTPStatus.SERVICE_UNAVAILABLE
-    wait = error.retry_after
-    if wait is None and error.ready_at is not None:
-        wait = error.ready_at - clock.now()
-    headers = {} if wait is None else {hdrs.RETRY_AFTER: str(max(0, ceil(wait)))}
-    return web.json_response({"error": error.message}, status=status, headers=headers)
+    async def _handle(self, request: Asked, /) -> Answer:
+        """Be the floor: call the handler of *request*, and raise what its answer amounts to."""

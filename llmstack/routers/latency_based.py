@@ -95,7 +95,7 @@ class Fastest:
         if name is not None:
             ranked.sort(key=lambda endpoint: endpoint.name != name)
         for endpoint in ranked:
-            seen = self.seen[endpoint.name]
+            seen = self.seen[endpoint.name] = self._known(endpoint.name)
             seen.pending += 1
             seen.since = min(seen.since, now)
             turn = self.turns.take(endpoint.name)
@@ -108,7 +108,7 @@ class Fastest:
         places = []
         for n, endpoint in enumerate(endpoints):
             name = endpoint.name
-            seen = self.seen.get(name) or self._make(name)
+            seen = self._known(name)
             measured = seen.latency.count > 0
             late = False
             if seen.pending and not measured:
@@ -136,7 +136,7 @@ class Fastest:
         exploration = self.explore
         if chance >= exploration.share or request.insists or _has_tried(request):
             return None
-        known = [(endpoint.name, self.seen[endpoint.name]) for endpoint in ranked]
+        known = [(endpoint.name, self._known(endpoint.name)) for endpoint in ranked]
         measured = [seen.latency.read(now, self.prior) for _, seen in known if seen.latency.count]
         fastest = min(measured, default=self.prior)
         pool = [
@@ -152,9 +152,9 @@ class Fastest:
         """Return how many first probes of an unmeasured endpoint may be out at once."""
         return self.explore.probes(sum(seen.pending for seen in self.seen.values()))
 
-    def _make(self, name: str) -> Seen:
-        seen = self.seen[name] = self._new()
-        return seen
+    def _known(self, name: str) -> Seen:
+        """Return what is known; of a new endpoint nothing, and it is only kept once asked."""
+        return self.seen.get(name) or self._new()
 
     def _new(self, pending: int = 0, since: float = -inf) -> Seen:
         tau, stale = self.tau, 3 * self.tau
@@ -193,11 +193,15 @@ class Fastest:
         return {e.name: self._terms(e, now, draw, explored=e.name == explored) for e in endpoints}
 
     def _terms(self, endpoint: Endpoint, now: float, draw: float, *, explored: bool) -> Terms:
-        seen = self.seen[endpoint.name]
+        seen = self._known(endpoint.name)
         latency = seen.latency.read(now, self.prior)
-        reason = "" if seen.latency.count else "not measured yet, so taken to be as its peers"
+        reason = "by its own latency"
+        if explored:
+            reason = "explored: nobody has looked for long"
+        elif not seen.latency.count:
+            reason = "not measured yet, so taken to be as its peers"
         return Terms(
-            reason="explored: nobody has looked for long" if explored else reason,
+            reason=reason,
             score=self._expected(seen, now, self.prior) * (seen.pending + 1) / endpoint.weight,
             terms={
                 "latency": latency,

@@ -202,6 +202,15 @@ def test_a_ramp_refuses_only_who_can_insist(request_: object) -> None:
     assert "soft" == is_refused(machine, 2.5, ROUTED)
 
 
+@pytest.mark.parametrize("now", [0.0, 2.5])
+def test_without_a_ramp_all_pass_at_once(now: float) -> None:
+    """Even if the next loop's clock begins anew."""
+    machine = ramping([], ramp=0.0)
+    machine.chance = lambda: 0.9999
+
+    assert "" == is_refused(machine, now)
+
+
 @pytest.mark.parametrize(("after", "level"), [(31.0, 2), (36.9375, 2), (37.0, 1)], ids=str)
 def test_a_trip_in_the_ramp_is_one_opening_more(after: float, level: int) -> None:
     """Health begins when the ramp is over, and takes 5 s to make up for the first opening."""

@@ -7,9 +7,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import openai
 from attrs import frozen
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import llmstack as ls
 from llmstack.gateway.app import running
@@ -26,6 +28,7 @@ __all__ = [
     "asked",
     "chat",
     "chunked",
+    "connected",
     "gateway",
     "over",
     "post",
@@ -64,32 +67,37 @@ def served(*providers: FakeProvider, attempts: int = 3) -> Chat:
     return builder.service(ls.dispatch)
 
 
-def gateway(stack: Chat | Mapping[str, Chat], **settings: Any) -> Gateway:
+def gateway(
+    stack: Chat | Mapping[str, Chat],
+    **settings: Any,  # noqa: ANN401 -- those of Gateway
+) -> Gateway:
     """A gateway of one stack, which serves the model "chat", or of several."""
     routes = {"chat": stack} if isinstance(stack, ls.Stack) else stack
     return Gateway(routes=routes, listen=("127.0.0.1", 0), **settings)
 
 
 @asynccontextmanager
-async def serving(stack: Chat | Mapping[str, Chat], **settings: Any) -> AsyncIterator[str]:
+async def serving(stack: Chat | Mapping[str, Chat], **settings: object) -> AsyncIterator[str]:
     """The base URL of a gateway that runs in the block."""
     async with running(gateway(stack, **settings)) as url:
         yield url
 
 
 @asynccontextmanager
-async def sdk(url: str, retries: int = 0, key: str = "sk-client") -> AsyncIterator[Any]:
+async def sdk(
+    url: str, retries: int = 0, key: str = "sk-client"
+) -> AsyncIterator[openai.AsyncOpenAI]:
     """The released client of OpenAI."""
     async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=retries) as client:
         yield client
 
 
-async def asked(client: Any, model: str = "chat") -> Any:
+async def asked(client: openai.AsyncOpenAI, model: str = "chat") -> ChatCompletion:
     """One complete reply."""
     return await client.chat.completions.create(model=model, messages=HELLO)
 
 
-async def streamed(client: Any, model: str = "chat") -> list[Any]:
+async def streamed(client: openai.AsyncOpenAI, model: str = "chat") -> list[ChatCompletionChunk]:
     """All chunks of one reply."""
     stream = await client.chat.completions.create(model=model, messages=HELLO, stream=True)
     return [chunk async for chunk in stream]
@@ -113,7 +121,7 @@ class Answer:
         return dict(data["error"])
 
 
-def chat(**fields: Any) -> bytes:
+def chat(**fields: object) -> bytes:
     """The body of a good request, with *fields* of its own."""
     return json.dumps({"model": "chat", "messages": HELLO, **fields}).encode()
 
@@ -134,10 +142,14 @@ def chunked(*chunks: bytes) -> bytes:
     return head + b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in (*chunks, b""))
 
 
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to where *url* points."""
+    return await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+
+
 async def talk(url: str, *blocks: bytes | float) -> Answer:
     """Send *blocks*, with waits in between, and read one reply."""
-    port = int(url.rsplit(":", 1)[1].split("/")[0])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await connected(url)
     try:
         for block in blocks:
             if isinstance(block, bytes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -12,7 +12,18 @@ import llmstack as ls
 from llmstack.gateway.fields import FORBIDDEN
 from llmstack.gateway.server import LINGER
 from llmstack.messages import Request
-from tests.gateway.stage import HELLO, chat, chunked, over, post, run, serving, talk
+from tests.gateway.stage import (
+    HELLO,
+    Answer,
+    chat,
+    chunked,
+    connected,
+    over,
+    post,
+    run,
+    serving,
+    talk,
+)
 
 
 GET: Final = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n"
@@ -198,7 +209,7 @@ def test_bad_input_is_told_what_and_where(
         calls.append(request)
         return ls.Response(b"{}")
 
-    async def main() -> Any:
+    async def main() -> Answer:
         async with serving(over(upstream), max_body=LIMIT) as url:
             return await talk(url, complete(sent))
 
@@ -218,7 +229,7 @@ def test_bad_input_is_told_what_and_where(
 def test_a_wrong_method_is_told_which_are_right(path: str, allow: str) -> None:
     """In the header that is made for it."""
 
-    async def main() -> Any:
+    async def main() -> Answer:
         async with serving(over(never)) as url:
             return await talk(url, f"PUT {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
@@ -232,7 +243,7 @@ async def never(_request: Request) -> ls.Response:
 def test_no_spelling_of_a_forbidden_field_passes() -> None:
     """Each of ninety names, in capitals, with dashes, with underscores."""
 
-    async def main() -> list[tuple[int, str]]:
+    async def main() -> list[tuple[int, bool]]:
         found = []
         async with serving(over(never)) as url:
             for name in sorted(FORBIDDEN):
@@ -250,7 +261,7 @@ def test_no_spelling_of_a_forbidden_field_passes() -> None:
 def test_what_the_sdk_could_add_is_forbidden(name: str) -> None:
     """The usual names, as they are usually spelled."""
 
-    async def main() -> Any:
+    async def main() -> Answer:
         async with serving(over(never)) as url:
             return await talk(url, post(chat(**{name: None})))
 
@@ -260,7 +271,7 @@ def test_what_the_sdk_could_add_is_forbidden(name: str) -> None:
 def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     """The answer comes while the body is still being announced, and ends the connection."""
 
-    async def main() -> Any:
+    async def main() -> Answer:
         async with serving(over(never), max_body=10) as url:
             return await talk(url, post(b"").replace(b"Length: 0", b"Length: 11"))
 
@@ -297,7 +308,7 @@ def test_the_limit_itself_is_allowed(length: int, status: int) -> None:
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     """Not for longer than the setting says, however slowly it drips; the connection ends."""
 
-    async def main() -> tuple[Any, float]:
+    async def main() -> tuple[Answer, float]:
         loop = asyncio.get_running_loop()
         async with serving(over(never), body_timeout=7) as url:
             started = loop.time()
@@ -317,8 +328,7 @@ def test_a_client_that_leaves_in_its_body_is_no_error(caplog: pytest.LogCaptureF
 
     async def main() -> None:
         async with serving(over(never)) as url:
-            port = int(url.rsplit(":", 1)[1].split("/")[0])
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await connected(url)
             writer.write(post(chat())[:-5])
             await asyncio.sleep(1)
             writer.close()
@@ -337,8 +347,7 @@ def test_the_body_is_invited_only_if_it_is_welcome() -> None:
 
     async def main() -> tuple[bytes, int]:
         async with serving(over(upstream), max_body=1000) as url:
-            port = int(url.rsplit(":", 1)[1].split("/")[0])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await connected(url)
             head, body = post(chat(), "Expect: 100-continue").split(b"\r\n\r\n")
             writer.write(head + b"\r\n\r\n")
             invited = await reader.readuntil(b"\r\n\r\n")
@@ -362,8 +371,7 @@ def test_requests_on_one_connection_are_answered_in_turn() -> None:
 
     async def main() -> list[bytes]:
         async with serving(over(upstream)) as url:
-            port = int(url.rsplit(":", 1)[1].split("/")[0])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await connected(url)
             writer.write(body)
             first = await reader.readuntil(b"}}")
             second = await reader.readuntil(b"}")

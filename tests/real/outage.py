@@ -123,11 +123,11 @@ def judge(calls: Sequence[Call], victim: str) -> None:
     moved = sum(call.attempts > 1 for call in answered)
     say(
         f"{len(answered)} calls were answered in full, {moved} of them by the other server after"
-        f" theirs had died; {len(calls) - len(answered) - len(cut)} failed otherwise than with an"
-        f" SDK error after content, as did {len(cut)} streams:"
+        f" theirs had died. {len(cut)} streams with content ended in an SDK error. Other failures:"
+        f" {len(calls) - len(answered) - len(cut)}."
     )
-    for name in sorted({f"{type(call.error).__name__}: {call.error}" for call in cut}):
-        say(f"  {name}")
+    for text in sorted({f"{type(call.error).__name__}: {call.error}" for call in cut}):
+        say(f"The error was {text}.")
     for verdict, those in told.items():
         kind = "streamed" if those[0].streamed else "complete"
         say(f"WRONG: {len(those)} calls ({kind}) {verdict}.")

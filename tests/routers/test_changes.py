@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmstack.endpoint import Endpoint, EndpointSet
@@ -50,6 +50,20 @@ def apply(endpoints: EndpointSet, kind: str, name: str, weight: int) -> None:
 
 @pytest.mark.parametrize("kind", ROUTERS)
 @given(steps=st.lists(changes, max_size=20))
+@example(steps=[("call", "", 1)])
+@example(
+    steps=[
+        ("add", "a", 1),
+        ("add", "b", 1),
+        ("call", "", 2),
+        ("disable", "a", 1),
+        ("reweight", "b", 0),
+        ("call", "", 1),
+        ("enable", "a", 1),
+        ("remove", "b", 1),
+        ("call", "", 1),
+    ]
+)
 def test_calls_go_to_who_is_there(kind: type[Router], steps: list[tuple[str, str, int]]) -> None:
     """Each to one that is there, enabled and has a weight; the first is seen by the next call."""
     endpoints, there = EndpointSet(), dict[str, tuple[int, bool]]()

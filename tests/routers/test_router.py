@@ -163,6 +163,9 @@ ALIKE: Final = dict.fromkeys(NAMES, "ok")
 @example(Scene("ab", {"a": "soft", "b": "fail"}, ALIKE, {"b": Prior(again=True, ready_at=NOW)}))
 @example(Scene("ab", {"a": "fail", "b": "shed"}, ALIKE, {}, 1))
 @example(Scene("abc", {"a": "fail", "b": "hard", "c": "soft"}, {"c": "hard"}, {}, 1))
+@example(Scene("ab", {"a": "hard", "b": "shed"}, ALIKE, {}))
+@example(Scene("a", {"a": "bug"}, ALIKE, {}))
+@example(Scene("ab", {"a": "fault", "b": "ok"}, ALIKE, {"b": Prior(again=False, ready_at=0.0)}, 1))
 @example(Scene("a", {"a": "open"}, ALIKE, {"a": Prior(again=True, ready_at=15.0)}))
 def test_a_walk_follows_the_model(scene: Scene) -> None:
     """Whom it asks, how it ends, what the ledger and the picker have of it, what the error says."""

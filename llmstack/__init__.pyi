@@ -1,0 +1,366 @@
+from llmstack.builder import (
+    ServiceBuilder as ServiceBuilder,
+)
+from llmstack.builder import (
+    Stack as Stack,
+)
+from llmstack.call import (
+    Attempt as Attempt,
+)
+from llmstack.call import (
+    Call as Call,
+)
+from llmstack.call import (
+    Outcome as Outcome,
+)
+from llmstack.call import (
+    Usage as Usage,
+)
+from llmstack.combine import (
+    either as either,
+)
+from llmstack.combine import (
+    filter as filter,  # noqa: A004 -- the field's own word for it
+)
+from llmstack.combine import (
+    layer_fn as layer_fn,
+)
+from llmstack.combine import (
+    map_error as map_error,
+)
+from llmstack.combine import (
+    map_request as map_request,
+)
+from llmstack.combine import (
+    map_response as map_response,
+)
+from llmstack.combine import (
+    optional as optional,
+)
+from llmstack.combine import (
+    service_fn as service_fn,
+)
+from llmstack.endpoint import (
+    Capabilities as Capabilities,
+)
+from llmstack.endpoint import (
+    Endpoint as Endpoint,
+)
+from llmstack.endpoint import (
+    EndpointSet as EndpointSet,
+)
+from llmstack.endpoint import (
+    Price as Price,
+)
+from llmstack.errors import (
+    AccountFault as AccountFault,
+)
+from llmstack.errors import (
+    AuthFailed as AuthFailed,
+)
+from llmstack.errors import (
+    BadRequest as BadRequest,
+)
+from llmstack.errors import (
+    Blocked as Blocked,
+)
+from llmstack.errors import (
+    Broken as Broken,
+)
+from llmstack.errors import (
+    BudgetExceeded as BudgetExceeded,
+)
+from llmstack.errors import (
+    Busy as Busy,
+)
+from llmstack.errors import (
+    CallerFault as CallerFault,
+)
+from llmstack.errors import (
+    CircuitOpen as CircuitOpen,
+)
+from llmstack.errors import (
+    ConcurrencyFull as ConcurrencyFull,
+)
+from llmstack.errors import (
+    ConfigError as ConfigError,
+)
+from llmstack.errors import (
+    ConnectionFailed as ConnectionFailed,
+)
+from llmstack.errors import (
+    ConnectionLost as ConnectionLost,
+)
+from llmstack.errors import (
+    ContentFiltered as ContentFiltered,
+)
+from llmstack.errors import (
+    ContextLengthExceeded as ContextLengthExceeded,
+)
+from llmstack.errors import (
+    CoolingDown as CoolingDown,
+)
+from llmstack.errors import (
+    DeadlineExceeded as DeadlineExceeded,
+)
+from llmstack.errors import (
+    Disabled as Disabled,
+)
+from llmstack.errors import (
+    Draining as Draining,
+)
+from llmstack.errors import (
+    EmptyResponse as EmptyResponse,
+)
+from llmstack.errors import (
+    LLMStackError as LLMStackError,
+)
+from llmstack.errors import (
+    ModelNotFound as ModelNotFound,
+)
+from llmstack.errors import (
+    NoEndpoint as NoEndpoint,
+)
+from llmstack.errors import (
+    NotReady as NotReady,
+)
+from llmstack.errors import (
+    Overloaded as Overloaded,
+)
+from llmstack.errors import (
+    PayloadTooLarge as PayloadTooLarge,
+)
+from llmstack.errors import (
+    PermissionDenied as PermissionDenied,
+)
+from llmstack.errors import (
+    ProtocolError as ProtocolError,
+)
+from llmstack.errors import (
+    QueueFull as QueueFull,
+)
+from llmstack.errors import (
+    QuotaExhausted as QuotaExhausted,
+)
+from llmstack.errors import (
+    QuotaFull as QuotaFull,
+)
+from llmstack.errors import (
+    RateLimited as RateLimited,
+)
+from llmstack.errors import (
+    RateLimitedHere as RateLimitedHere,
+)
+from llmstack.errors import (
+    Refused as Refused,
+)
+from llmstack.errors import (
+    ServerError as ServerError,
+)
+from llmstack.errors import (
+    Shed as Shed,
+)
+from llmstack.errors import (
+    StreamBroken as StreamBroken,
+)
+from llmstack.errors import (
+    StreamIncomplete as StreamIncomplete,
+)
+from llmstack.errors import (
+    UpstreamError as UpstreamError,
+)
+from llmstack.errors import (
+    UpstreamTimeout as UpstreamTimeout,
+)
+from llmstack.estimators.circuit import (
+    Probes as Probes,
+)
+from llmstack.estimators.trip import (
+    ConsecutiveFailures as ConsecutiveFailures,
+)
+from llmstack.estimators.trip import (
+    FailureRatio as FailureRatio,
+)
+from llmstack.layers.circuit_breaker import (
+    CircuitBreaker as CircuitBreaker,
+)
+from llmstack.layers.concurrency_limit import (
+    ConcurrencyLimit as ConcurrencyLimit,
+)
+from llmstack.layers.deadline import (
+    Deadline as Deadline,
+)
+from llmstack.layers.log import (
+    Log as Log,
+)
+from llmstack.layers.metrics import (
+    Metrics as Metrics,
+)
+from llmstack.layers.retry import (
+    Retry as Retry,
+)
+from llmstack.layers.timeout import (
+    Timeout as Timeout,
+)
+from llmstack.messages import (
+    EventStream as EventStream,
+)
+from llmstack.messages import (
+    Reply as Reply,
+)
+from llmstack.messages import (
+    Request as Request,
+)
+from llmstack.messages import (
+    Response as Response,
+)
+from llmstack.messages import (
+    dispatch as dispatch,
+)
+from llmstack.order import (
+    StackWarning as StackWarning,
+)
+from llmstack.providers.openai import (
+    OpenAI as OpenAI,
+)
+from llmstack.providers.secret import (
+    Secret as Secret,
+)
+from llmstack.providers.transport import (
+    Transport as Transport,
+)
+from llmstack.recorder import (
+    MemoryRecorder as MemoryRecorder,
+)
+from llmstack.recorder import (
+    Recorder as Recorder,
+)
+from llmstack.routers.cost_based import (
+    CostBased as CostBased,
+)
+from llmstack.routers.fallback import (
+    Fallback as Fallback,
+)
+from llmstack.routers.latency_based import (
+    LatencyBased as LatencyBased,
+)
+from llmstack.routers.round_robin import (
+    RoundRobin as RoundRobin,
+)
+from llmstack.routers.weighted_random import (
+    WeightedRandom as WeightedRandom,
+)
+from llmstack.service import (
+    Layer as Layer,
+)
+from llmstack.service import (
+    Service as Service,
+)
+from llmstack.service import (
+    by_endpoint as by_endpoint,
+)
+from llmstack.service import (
+    by_model as by_model,
+)
+from llmstack.service import (
+    by_tenant as by_tenant,
+)
+from llmstack.service import (
+    observe as observe,
+)
+
+__all__ = [
+    "AccountFault",
+    "Attempt",
+    "AuthFailed",
+    "BadRequest",
+    "Blocked",
+    "Broken",
+    "BudgetExceeded",
+    "Busy",
+    "Call",
+    "CallerFault",
+    "Capabilities",
+    "CircuitBreaker",
+    "CircuitOpen",
+    "ConcurrencyFull",
+    "ConcurrencyLimit",
+    "ConfigError",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "ConsecutiveFailures",
+    "ContentFiltered",
+    "ContextLengthExceeded",
+    "CoolingDown",
+    "CostBased",
+    "Deadline",
+    "DeadlineExceeded",
+    "Disabled",
+    "Draining",
+    "EmptyResponse",
+    "Endpoint",
+    "EndpointSet",
+    "EventStream",
+    "FailureRatio",
+    "Fallback",
+    "LLMStackError",
+    "LatencyBased",
+    "Layer",
+    "Log",
+    "MemoryRecorder",
+    "Metrics",
+    "ModelNotFound",
+    "NoEndpoint",
+    "NotReady",
+    "OpenAI",
+    "Outcome",
+    "Overloaded",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "Price",
+    "Probes",
+    "ProtocolError",
+    "QueueFull",
+    "QuotaExhausted",
+    "QuotaFull",
+    "RateLimited",
+    "RateLimitedHere",
+    "Recorder",
+    "Refused",
+    "Reply",
+    "Request",
+    "Response",
+    "Retry",
+    "RoundRobin",
+    "Secret",
+    "ServerError",
+    "Service",
+    "ServiceBuilder",
+    "Shed",
+    "Stack",
+    "StackWarning",
+    "StreamBroken",
+    "StreamIncomplete",
+    "Timeout",
+    "Transport",
+    "UpstreamError",
+    "UpstreamTimeout",
+    "Usage",
+    "WeightedRandom",
+    "__version__",
+    "by_endpoint",
+    "by_model",
+    "by_tenant",
+    "dispatch",
+    "either",
+    "filter",
+    "layer_fn",
+    "map_error",
+    "map_request",
+    "map_response",
+    "observe",
+    "optional",
+    "service_fn",
+]
+
+__version__: str
