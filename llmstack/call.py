@@ -74,7 +74,7 @@ class Outcome:
         if fault is None:
             return self
         judged = Outcome.of(fault, self.ended)
-        return evolve(self, how=judged.how, blames=judged.blames)
+        return evolve(self, how=judged.how, error=fault, blames=judged.blames)
 
 
 End = Callable[[Outcome], None]

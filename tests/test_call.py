@@ -120,13 +120,13 @@ class Theirs(Exception):
     ids=repr,
 )
 def test_an_error_that_is_not_ours_counts_as_the_classifier_says(verdict: LLMStackError) -> None:
-    """The same outcome as for the error it stands for, but the error stays what it was."""
+    """The same outcome as for the error it stands for, which is in it; the rest stays."""
     seen = Outcome(2.0, "failed", Theirs(), "nobody", 1.0, Usage(1, 2), 0.5)
     judged = seen.judged(lambda error: verdict if isinstance(error, Theirs) else None)
     like = Outcome.of(verdict, 2.0)
 
     assert (like.how, like.blames, like.neutral) == (judged.how, judged.blames, judged.neutral)
-    assert (seen.ended, seen.error, seen.first, seen.usage, seen.cost) == (
+    assert (seen.ended, verdict, seen.first, seen.usage, seen.cost) == (
         judged.ended,
         judged.error,
         judged.first,

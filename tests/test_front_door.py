@@ -1,4 +1,4 @@
-"""The front door: names that are loaded when they are asked for, and typed as if they were there."""
+"""The front door: names that are loaded when they are asked for, and typed all the same."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def test_what_is_asked_for_is_loaded_and_nothing_else() -> None:
     """The import alone loads no module of the package; a name loads its own."""
     code = (
         "import sys, llmstack; before = {m for m in sys.modules if m.startswith('llmstack.')};"
-        "llmstack.Price; print(before, 'llmstack.endpoint' in sys.modules, 'aiohttp' in sys.modules)"
+        "llmstack.Price; now = sys.modules;"
+        "print(before, 'llmstack.endpoint' in now, 'aiohttp' in now)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

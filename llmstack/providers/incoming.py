@@ -211,9 +211,10 @@ class Incoming:
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         _look_at(lost)
         content = self.response.content
+        untold = not content.is_eof() and content.exception() is None
         if self._linger is not None:
             self.close()  # the transport was closed meanwhile
-        elif not content.is_eof() and content.exception() is None:
+        elif untold:
             content.set_exception(BadFraming("the connection was closed inside the body"))
 
 
