@@ -7,6 +7,7 @@ usage or a wrong configuration.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import NoReturn
 
 import click
@@ -68,7 +69,7 @@ def serve(config: str, listen: str | None) -> None:
     except ConfigMistakes as mistakes:
         _fail(str(mistakes), 2)
     except ConfigError as error:
-        _fail(f"--listen: {error.message}", 2)
+        _fail(f"--listen {error.message}", 2)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
     server = loaded.server
@@ -83,7 +84,9 @@ def serve(config: str, listen: str | None) -> None:
     try:
         asyncio.run(serving(gateway, started=lambda url: click.echo(f"Listening at {url}")))
     except OSError as error:
-        _fail(f"Cannot listen at {where[0]}:{where[1]}: {error.strerror}", 1)
+        # asyncio puts what it tried to do into the text; the number has the reason alone.
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        _fail(f"Cannot listen at {where[0]}:{where[1]}: {why}.", 1)
     click.echo("Stopped; nothing was cut off.")
 
 

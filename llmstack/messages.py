@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
-from attrs import define, field
+from attrs import define, field, setters
 
 from llmstack import clock
 from llmstack.body import Body, as_body
@@ -26,8 +26,9 @@ def _tags(tags: Iterable[str]) -> frozenset[str]:
     return frozenset(tags)
 
 
+# To write an attribute of a class with converters costs 0.33 microseconds, without hooks 0.03.
 @final
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class Request:
     """One request; layers treat it as immutable and pass on copies.
 
@@ -50,19 +51,19 @@ class Request:
 
     def to(self, endpoint: Endpoint, attempt: Attempt, *, insists: bool = False) -> Request:
         """Return the copy that goes to *endpoint*; call and body are shared with it."""
-        # attrs.evolve costs 1.6 microseconds here, this 0.3.
-        return Request(
-            endpoint.model_for(self.model) or self.model,
-            self.body,
-            self.operation,
-            self.stream,
-            self.tenant,
-            self.tags,
-            self.call,
-            endpoint,
-            attempt,
-            insists or self.insists,
-        )
+        # attrs.evolve costs 1.6 microseconds here, the constructor 0.9, this 0.4.
+        copy = Request.__new__(Request)
+        copy.model = endpoint.model_for(self.model) or self.model
+        copy.body = self.body
+        copy.operation = self.operation
+        copy.stream = self.stream
+        copy.tenant = self.tenant
+        copy.tags = self.tags
+        copy.call = self.call
+        copy.endpoint = endpoint
+        copy.attempt = attempt
+        copy.insists = insists or self.insists
+        return copy
 
     @property
     def max_tokens(self) -> int | None:

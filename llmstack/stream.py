@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self, final
 
-from attrs import define, field
+from attrs import define, field, setters
 
 from llmstack.call import End, Outcome, Usage
 from llmstack.endpoint import Price
@@ -62,7 +62,7 @@ def _queue(events: Iterable[Event]) -> deque[Event]:
 
 
 @final
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class EventStream:
     """A reply that arrives event by event; read it with ``async for`` in ``async with``.
 

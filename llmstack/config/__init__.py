@@ -28,7 +28,11 @@ from llmstack.recorder import MemoryRecorder, Recorder
 
 __all__ = ["Config", "ConfigMistakes", "load", "parse"]
 
-_LINE: Final = re.compile(r"^(?P<says>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)$")
+SECTIONS: Final = ("server", "endpoints", "routes")
+
+_PLACE: Final = re.compile(
+    r"(?P<says>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
+)
 
 
 @final
@@ -67,27 +71,26 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
     """Check and build the configuration *text*; *file* is what messages call it."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigMistakes(file, (_syntax(str(error)),)) from None
-    reader = Reader(Mistakes(lines_of(text)))
-    for extra in data.keys() - {"server", "endpoints", "routes"}:
-        hint = did_you_mean(extra, ("server", "endpoints", "routes"))
-        reader.mistakes.add((extra,), f"is no table here; {hint}")
-    server = reader.read(data.get("server", {}), ServerTable, ("server",)) or ServerTable()
+        mistakes = Mistakes(lines_of(text))
+    except (ValueError, RecursionError) as error:
+        raise ConfigMistakes(file, (_syntax(error, text),)) from None
+    for extra in sorted(data.keys() - SECTIONS):
+        mistakes.add((extra,), f"is no table here; {did_you_mean(extra, SECTIONS)}")
+    reader = Reader(mistakes)
+    server = reader.read(data.get("server", {}), ServerTable, ("server",))
     tables = _tables(reader, data, "endpoints", EndpointTable)
     routes = _tables(reader, data, "routes", RouteTable)
-    for name in tables.keys() & routes.keys():
-        reader.mistakes.add(("routes", name), "an endpoint has that name too")
+    for name in sorted(tables.keys() & routes.keys()):
+        mistakes.add(("routes", name), "an endpoint has that name too")
     transport = Transport()
     endpoints = {
         # A stand-in for one with mistakes, so that whoever names it is not wrong as well.
         name: Endpoint(name, dispatch) if table is None else endpoint_of(name, table, transport)
         for name, table in tables.items()
     }
-    right = {name: table for name, table in routes.items() if table is not None}
-    building = Routes(right, endpoints, recorder or MemoryRecorder(), reader)
+    building = Routes(routes, endpoints, recorder or MemoryRecorder(), reader)
     built = building.build()
-    reader.mistakes.raise_any(file)
+    mistakes.raise_any(file)
     return Config(server=server, routes=built, warnings=tuple(building.warnings))
 
 
@@ -99,11 +102,18 @@ def _tables(
     if not isinstance(tables, dict) or not tables:
         reader.mistakes.add((section,), f"there must be at least one [{section}.NAME]")
         return {}
-    return {name: reader.read(each, kind, (section, name)) for name, each in tables.items()}
+    if "" in tables:
+        reader.mistakes.add((section, ""), "a name must have at least one character")
+    return {name: reader.read(one, kind, (section, name)) for name, one in tables.items() if name}
 
 
-def _syntax(says: str) -> str:
-    match = _LINE.match(says)
+def _syntax(error: Exception, text: str) -> str:
+    """Return the place of a mistake in the syntax, and what it is."""
+    if isinstance(error, RecursionError):
+        return "line 1: arrays and tables are nested too deeply"
+    match = _PLACE.fullmatch(str(error))
     if match is None:
-        return f"it is not TOML: {says}"
-    return f"line {match['line']}, column {match['column']}: it is not TOML: {match['says']}"
+        return f"line 1: it is not TOML: {error}"
+    line = match["line"] or text.count("\n") + 1
+    column = f", column {match['column']}" if match["column"] else ""
+    return f"line {line}{column}: it is not TOML: {match['says']}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Final, final
 
 from attrs import define, field
@@ -11,9 +12,10 @@ from attrs import define, field
 from llmstack import errors
 from llmstack.builder import ServiceBuilder, Stack
 from llmstack.config.lines import Path
-from llmstack.config.mistakes import did_you_mean, shown
-from llmstack.config.reading import Reader, Wrong
+from llmstack.config.mistakes import did_you_mean
+from llmstack.config.reading import Reader, each
 from llmstack.config.tables import EndpointTable, RouteTable
+from llmstack.config.values import Wrong, kind_of
 from llmstack.endpoint import Endpoint, Price
 from llmstack.errors import ConfigError
 from llmstack.estimators.trip import ConsecutiveFailures, FailureRatio, TripPolicy
@@ -25,7 +27,7 @@ from llmstack.layers.metrics import Metrics
 from llmstack.layers.retry import Retry
 from llmstack.layers.timeout import Timeout
 from llmstack.messages import Request, dispatch
-from llmstack.order import StackWarning, role_of
+from llmstack.order import StackWarning, check_order, role_of
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
 from llmstack.recorder import Recorder
@@ -84,11 +86,11 @@ def endpoint_of(name: str, table: EndpointTable, transport: Transport) -> Endpoi
 class Routes:
     """Builds the stack of each route; a route that others name becomes a group in them."""
 
-    tables: Mapping[str, RouteTable]
+    tables: Mapping[str, RouteTable | None]  # None: with mistakes
     endpoints: Mapping[str, Endpoint]
     recorder: Recorder
     reader: Reader
-    built: dict[str, Stack[Request, Any]] = field(factory=dict, init=False)
+    built: dict[str, Stack[Request, Any] | None] = field(factory=dict, init=False)
     warnings: list[str] = field(factory=list, init=False)
     _way: list[str] = field(factory=list, init=False)  # of routes that are being built
 
@@ -102,83 +104,89 @@ class Routes:
         self.reader.names(type[errors.LLMStackError], error_classes, "class of errors")
         self.reader.names(Callable[[Any], Hashable], KEYS, "key")
         self.reader.chosen(TripPolicy, POLICIES, "policy")
+        self.reader.chosen(Layer, LAYERS, "layer")
         self.reader.by(Unknown, self._unknown)
         self.reader.by(Metrics, self._metrics)
         self.reader.by(Endpoints, self._endpoints)
 
     def build(self) -> dict[str, Stack[Request, Any]]:
         """Build all routes; those with mistakes are left out, and the mistakes noted."""
-        for name in self.tables:
-            self._stack(name)
-        return self.built
+        stacks = {name: self._stack(name) for name in self.tables}
+        return {name: stack for name, stack in stacks.items() if stack is not None}
 
     def _stack(self, name: str) -> Stack[Request, Any] | None:
+        """Return the stack of the route *name*, None if it has mistakes; build it once."""
         if name in self._way:
             way = " > ".join([*self._way[self._way.index(name) :], name])
             raise Wrong(f"the route leads back to itself: {way}")
         if name not in self.built:
             self._way.append(name)
-            self._build(name, ("routes", name, "layers"))
+            table, path = self.tables[name], ("routes", name, "layers")
+            self.built[name] = None if table is None else self._build(table.layers, path)
             self._way.pop()
-        return self.built.get(name)
+        return self.built[name]
 
-    def _build(self, name: str, path: Path) -> None:
-        layers = [
-            self._layer(table, (*path, n)) for n, table in enumerate(self.tables[name].layers)
-        ]
-        right = [layer for layer in layers if layer is not None]
-        if len(right) < len(layers):
-            return
-        routers = [n for n, layer in enumerate(right) if role_of(layer) == "router"]
+    def _build(self, tables: Sequence[object], path: Path) -> Stack[Request, Any] | None:
+        read = [self.reader.read(table, Layer, (*path, n)) for n, table in enumerate(tables)]
+        layers = [layer for layer in read if layer is not None]
+        if not self._in_order(read, path) or len(layers) < len(tables):
+            return None
+        routers = [n for n, layer in enumerate(layers) if role_of(layer) == "router"]
         if len(routers) != 1:
             many = "no router" if not routers else f"{len(routers)} routers"
             self.reader.mistakes.add(path, f"a route has one router, and this has {many}")
-            return
-        if not any(isinstance(layer, Metrics) for layer in right):
+            return None
+        if not any(isinstance(layer, Metrics) for layer in layers):
             # What callers see, and what each endpoint does.
             metrics = Metrics(self.recorder)
-            below = routers[0] + 1
-            right = [metrics, *right[:below], metrics, *right[below:]]
-        try:
+            layers.insert(routers[0] + 1, metrics)
+            layers.insert(0, metrics)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StackWarning)  # told already
+            return ServiceBuilder(tuple(layers)).service(dispatch)
+
+    def _in_order(self, layers: Sequence[Layer | None], path: Path) -> bool:
+        """Note the place of each layer that is wrong, or doubtful, below one above it."""
+        right = True
+        there = [(n, layer) for n, layer in enumerate(layers) if layer is not None]
+        for (_, outer), (n, inner) in combinations(there, 2):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", StackWarning)
-                self.built[name] = ServiceBuilder(tuple(right)).service(dispatch)
-        except ConfigError as error:
-            self.reader.mistakes.add(path, error.message)
-            return
-        self.warnings += [f"{shown(path)}: {each.message}" for each in caught]
+                try:
+                    check_order((outer, inner))
+                except ConfigError as error:
+                    self.reader.mistakes.add((*path, n), error.message)
+                    right = False
+            doubts = (self.reader.mistakes.at((*path, n), str(each.message)) for each in caught)
+            self.warnings += [text for _, text in doubts]
+        return right
 
-    def _layer(self, table: object, path: Path) -> Layer | None:
-        try:
-            kind, settings = self.reader.use(table, LAYERS, "layer")
-        except Wrong as error:
-            self.reader.mistakes.add((*path, "use"), str(error))
-            return None
-        layer: Layer | None = self.reader.read(settings, kind, path)
-        return layer
-
-    def _endpoints(self, value: object) -> tuple[Endpoint, ...]:
+    def _endpoints(self, value: object) -> tuple[object, ...]:
         """Read a list of names: of endpoints, or of other routes, which become groups."""
-        if not isinstance(value, list) or not value:
-            raise Wrong("must be an array with at least one name of an endpoint or a route")
-        return tuple(self._endpoint(name) for name in value)
+        if not isinstance(value, list):
+            raise Wrong(f"must be an array of names, not {kind_of(value)}")
+        return tuple(each(enumerate(value), self._endpoint))
 
     def _endpoint(self, name: object) -> Endpoint:
-        if isinstance(name, str) and name in self.endpoints:
+        if not isinstance(name, str):
+            raise Wrong(f"must be the name of an endpoint or a route, not {kind_of(name)}")
+        if name in self.endpoints:
             return self.endpoints[name]
-        if not isinstance(name, str) or name not in self.tables:
-            hint = did_you_mean(str(name), [*self.endpoints, *self.tables])
-            raise Wrong(f"unknown endpoint {name!r}; {hint}")
-        return Endpoint(name, self._stack(name) or dispatch)
+        if name in self.tables:
+            # A stand-in for one with mistakes, so that whoever names it is not wrong as well.
+            return Endpoint(name, self._stack(name) or dispatch)
+        hint = did_you_mean(name, [*self.endpoints, *self.tables])
+        raise Wrong(f"unknown endpoint {name!r}; {hint}")
 
-    def _metrics(self, value: object) -> Metrics:
-        if value:
-            raise Wrong("metrics has no settings")
+    def _metrics(self, settings: Any) -> Metrics:  # noqa: ANN401 -- a table without its use
+        each(settings.items(), _no_setting)
         return Metrics(self.recorder)
 
     def _unknown(self, value: object) -> object:
-        if value == "last":
-            return value
-        if not isinstance(value, Mapping):
-            raise Wrong('must be "last" or a price to reckon with')
-        return self.reader.converter.structure(value, Price)
+        if value == "last" or isinstance(value, dict):
+            return value if value == "last" else self.reader.converter.structure(value, Price)
+        raise Wrong(f'must be "last" or a price, not {kind_of(value)}')
+
+
+def _no_setting(_value: object) -> object:
+    raise Wrong("is no setting here; metrics has none")

@@ -7,6 +7,8 @@ accepted, so that it need not know what a value means, only where it begins and 
 from __future__ import annotations
 
 import re
+import tomllib
+from bisect import bisect_left
 from typing import Final, final
 
 from attrs import define, field
@@ -32,11 +34,15 @@ class _Walk:
 
     text: str
     at: int = 0
+    ends: list[int] = field(init=False)  # where each line ends
     lines: dict[Path, int] = field(factory=dict)
     tables: dict[Path, int] = field(factory=dict)  # tables so far in each array of tables
 
+    def __attrs_post_init__(self) -> None:
+        self.ends = [match.start() for match in re.finditer("\n", self.text)]
+
     def note(self, path: Path) -> None:
-        self.lines.setdefault(path, self.text.count("\n", 0, self.at) + 1)
+        self.lines.setdefault(path, bisect_left(self.ends, self.at) + 1)
 
     def blank(self) -> None:
         match = _BLANK.match(self.text, self.at)
@@ -53,8 +59,7 @@ class _Walk:
         """Read a dotted key."""
         path: Path = ()
         while match := _KEY.match(self.text, self.at):
-            key = match[1]
-            path += (key[1:-1] if key[0] in "\"'" else key,)
+            path += tuple(tomllib.loads(f"{match[1]} = 0"))  # what quotes and escapes mean
             self.at = match.end()
             if not self.take("."):
                 break

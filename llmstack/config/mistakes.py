@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import final
+from typing import Final, final
 
 from attrs import define, field
 
@@ -13,6 +15,8 @@ from llmstack.errors import ConfigError
 
 
 __all__ = ["ConfigMistakes", "Mistakes", "did_you_mean", "shown"]
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @final
@@ -44,10 +48,14 @@ class Mistakes:
 
     def add(self, path: Path, says: str) -> None:
         """Note what is wrong at *path*; a part that is missing has the line of its parent."""
-        line = next(
-            (self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1
-        )
-        self.found.append((line, f"line {line}: {shown(path)}: {says}"))
+        line, text = self.at(path, says)
+        self.found.append((line, text))
+
+    def at(self, path: Path, says: str) -> tuple[int, str]:
+        """Return the line of *path*, and a text that says where that is, and *says*."""
+        parents = (path[:n] for n in range(len(path), 0, -1))
+        line = next((self.lines[each] for each in parents if each in self.lines), 1)
+        return line, f"line {line}: {shown(path)}: {says}"
 
     def raise_any(self, file: str) -> None:
         """Raise `ConfigMistakes` if there are any."""
@@ -67,6 +75,5 @@ def shown(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            plain = part.replace("-", "_").isidentifier()
-            text += f".{part}" if plain else f'."{part}"'
-    return text.removeprefix(".") or "the file"
+            text += f".{part}" if _BARE.fullmatch(part) else f".{json.dumps(part)}"
+    return text.removeprefix(".")

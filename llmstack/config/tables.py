@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal, final
-from urllib.parse import urlsplit
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, field, fields, frozen, validators
 
-from llmstack.endpoint import Capabilities, Price
+from llmstack.endpoint import Capabilities, Endpoint, Price
 from llmstack.errors import ConfigError
+from llmstack.providers.openai import OpenAI
 from llmstack.providers.secret import Secret
 
 
-__all__ = ["EndpointTable", "FileTable", "RouteTable", "ServerTable", "address"]
+__all__ = ["EndpointTable", "RouteTable", "ServerTable", "address"]
 
 
-def _url(_table: object, attribute: Attribute[str], value: str) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{attribute.name} must be a URL with http:// or https:// and a host")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(f"{attribute.name} must have no user, query or fragment")
+def _as_in(kind: type[Any], name: str) -> Any:  # noqa: ANN401 -- as attrs has it
+    """Return the validator of another class's field, which will get the value."""
+    return getattr(fields(kind), name).validator
 
 
 def address(listen: str) -> tuple[str, int]:
-    """Split ``host:port``; ValueError if it is something else."""
+    """Split ``HOST:PORT``; `ConfigError` if it is something else."""
     host, _, port = listen.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ConfigError(f"listen must be host:port, not {listen!r}")
+    if not (host and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 1 << 16):
+        raise ConfigError(f"must be HOST:PORT, not {listen!r}")
     return host.strip("[]"), int(port)
 
 
@@ -53,15 +50,15 @@ class EndpointTable:
     """``[endpoints.NAME]``: a model at a provider under a key."""
 
     provider: Literal["openai"]
-    base_url: str = field(validator=_url)
-    api_key: Secret | None = None
+    base_url: str = field(validator=_as_in(OpenAI, "base_url"))
+    api_key: Secret | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
     model: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     models: Mapping[str, str] | None = None
     price: Price | None = None
-    weight: float = field(default=1.0, validator=validators.ge(0))
+    weight: float = field(default=1.0, validator=_as_in(Endpoint, "weight"))
     capabilities: Capabilities | None = None
     tags: frozenset[str] = frozenset()
-    connect: float = field(default=3.0, validator=validators.gt(0))
+    connect: float = field(default=3.0, validator=_as_in(OpenAI, "connect"))
 
     def __attrs_post_init__(self) -> None:
         if self.model is not None and self.models is not None:
@@ -73,14 +70,4 @@ class EndpointTable:
 class RouteTable:
     """``[routes.NAME]``: a stack, outermost layer first."""
 
-    layers: tuple[Mapping[str, Any], ...] = field(validator=validators.min_len(1))
-
-
-@final
-@frozen(kw_only=True)
-class FileTable:
-    """The whole file."""
-
-    server: ServerTable = ServerTable()
-    endpoints: Mapping[str, EndpointTable] = field(validator=validators.min_len(1))
-    routes: Mapping[str, RouteTable] = field(validator=validators.min_len(1))
+    layers: tuple[Any, ...] = field(validator=validators.min_len(1))

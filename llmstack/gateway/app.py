@@ -83,8 +83,13 @@ def create_app(gateway: Gateway) -> web.Application:
     async def draining(_app: web.Application) -> None:
         desk.phase = "draining"
 
+    edge = Edge(desk)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await edge(request)
+
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", Edge(desk), expect_handler=_expect)
+    app.router.add_route("*", "/{path:.*}", answer, expect_handler=_expect)
     app.cleanup_ctx.append(started)
     app.on_shutdown.append(draining)
     return app
@@ -111,23 +116,25 @@ async def _serving(gateway: Gateway) -> AsyncIterator[tuple[Desk, str]]:
     desk = Desk(gateway)
     async with _stacks(desk):
         patience = gateway.shutdown_timeout + 2 * GRACE
-        runner = web.ServerRunner(Listener(desk), shutdown_timeout=patience)
+        listener = Listener(desk)
+        runner = web.ServerRunner(listener, shutdown_timeout=patience)
         await runner.setup()
         try:
-            host, port = gateway.listen
-            site = web.TCPSite(runner, host, port)
+            site = web.TCPSite(runner, *gateway.listen)
             await site.start()
-            shown = f"[{host}]" if ":" in host else host
-            yield desk, f"http://{shown}:{site.port}/v1"
+            yield desk, f"{site.name}/v1"
         finally:
-            await _drain(desk, runner)
+            await _drain(desk, listener, runner)
 
 
-async def _drain(desk: Desk, runner: web.ServerRunner) -> None:
+async def _drain(desk: Desk, listener: Listener, runner: web.ServerRunner) -> None:
     desk.phase = "draining"
     loop = asyncio.get_running_loop()
     patience = desk.gateway.shutdown_timeout
-    timers = [loop.call_later(patience, desk.stop), loop.call_later(patience + GRACE, desk.abort)]
+    timers = [
+        loop.call_later(patience, desk.stop),
+        loop.call_later(patience + GRACE, listener.abort),
+    ]
     try:
         await runner.cleanup()
     finally:

@@ -45,7 +45,7 @@ def named(request_id: str) -> dict[str, str]:
 @final
 @define(eq=False)
 class Desk:
-    """*phase* is what ``GET /readyz`` goes by; `stop` and `abort` end what is under way."""
+    """*phase* is what ``GET /readyz`` goes by; `stop` ends what is under way."""
 
     gateway: Gateway
     phase: Literal["starting", "serving", "draining"] = "starting"
@@ -87,12 +87,6 @@ class Desk:
             self.stopped = True
             for task in self._under_way:
                 task.cancel()
-
-    def abort(self) -> None:
-        """Drop the connections of clients that do not take a last word."""
-        for request in self._under_way.values():
-            if request.transport is not None:
-                request.transport.abort()
 
     def mark(self, response: web.StreamResponse) -> None:
         """End the connection with *response* if the gateway drains."""

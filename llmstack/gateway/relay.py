@@ -2,7 +2,7 @@
 
 What is there already goes out in one write. A stream that breaks ends with one error event
 and without the terminating chunk, because some clients look for only one of the two signs.
-A client that has left, or takes nothing for `WRITE_TIMEOUT` seconds, is no error: the
+A client that has left, or takes nothing for 30 seconds, is no error: the
 stream is closed, and that closes the connection upstream.
 """
 
@@ -16,16 +16,14 @@ from aiohttp import web
 from llmstack.call import Call
 from llmstack.gateway.desk import Desk
 from llmstack.gateway.errors import Problem
+from llmstack.gateway.whole import SLACK, WRITE_TIMEOUT
 from llmstack.messages import EventStream
 
 
-__all__ = ["WRITE_TIMEOUT", "relay"]
+__all__ = ["relay"]
 
-#: Seconds.
-WRITE_TIMEOUT: Final = 30.0
-
-#: Bytes that may lie in user space before a write is timed: most writes need no timer.
-SLACK: Final = 1 << 15
+#: Seconds for a client to take what has been written when its connection is closed.
+LAST: Final = 5.0
 
 
 class ClientGone(Exception):
@@ -83,8 +81,11 @@ async def _break_off(
         await _write(request, response, event, last=False)
     except ClientGone:
         return
-    if request.transport is not None:
-        request.transport.close()  # what has been written is sent first
+    transport = request.transport
+    if transport is not None:
+        transport.close()  # what has been written is sent first
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST, transport.abort)
 
 
 async def _write(

@@ -114,6 +114,12 @@ class Listener(web.Server):
         """Return the protocol of one more connection."""
         return _Connection(self, loop=self._loop)
 
+    def abort(self) -> None:
+        """Drop all connections."""
+        for connection in self.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+
 
 @final
 class _Connection(web.RequestHandler):

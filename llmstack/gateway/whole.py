@@ -6,6 +6,7 @@ receive one and to answer it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -15,7 +16,13 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 
-__all__ = ["Whole"]
+__all__ = ["SLACK", "WRITE_TIMEOUT", "Whole"]
+
+#: Seconds; a client that takes nothing for so long is dropped.
+WRITE_TIMEOUT: Final = 30.0
+
+#: Bytes that may lie in user space before a write is timed: most writes need no timer.
+SLACK: Final = 1 << 15
 
 #: The first line of the reply, also to a request of version 1.0.
 _FIRST: Final[Mapping[int, str]] = MappingProxyType(
@@ -52,8 +59,25 @@ class Whole(web.StreamResponse):
         head = "".join([f"{name}: {value}\r\n" for name, value in self._lines.items()])
         last = "" if self._keep_alive else "Connection: close\r\n"
         block = f"{first}{head}{last}Content-Length: {len(body)}\r\n\r\n".encode()
-        await request.writer.write(block if request.method == "HEAD" else block + body)
+        if request.method != "HEAD":
+            block += body
+        if len(block) <= SLACK:
+            await request.writer.write(block)
+        else:
+            await _in_pieces(request, memoryview(block))
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: all has been written."""
+
+
+async def _in_pieces(request: web.BaseRequest, block: memoryview) -> None:
+    """Write a long *block*; the time of a client runs anew with each piece that it takes."""
+    try:
+        for start in range(0, len(block), SLACK):
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await request.writer.write(block[start : start + SLACK])
+    except TimeoutError as error:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client takes nothing") from error

@@ -21,47 +21,17 @@ Errors: those of the layers. Events: theirs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from http import HTTPStatus
-from math import ceil
-from types import MappingProxyType
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, final
+from typing import Any, ClassVar, Final, Generic, TypeVar, final
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientConnectorError,
-    ClientPayloadError,
-    ClientRequest,
-    ClientResponse,
-    ClientResponseError,
-    ConnectionTimeoutError,
-    Payload,
-    hdrs,
-    web,
-)
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import ClientRequest, ClientResponse, web
 from attrs import define, field
 
-from llmstack import clock
 from llmstack.builder import ServiceBuilder, Stack
-from llmstack.errors import (
-    Blocked,
-    ConnectionFailed,
-    ConnectionLost,
-    DeadlineExceeded,
-    LLMStackError,
-    Overloaded,
-    ProtocolError,
-    RateLimited,
-    RateLimitedHere,
-    Refused,
-    ServerError,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from llmstack.providers.retry_after import retry_after
+from llmstack.errors import Blocked, LLMStackError
+from llmstack.integrations.aiohttp_answers import Client, Server, Side
 from llmstack.service import Layer
 
 
@@ -71,41 +41,6 @@ Asked = TypeVar("Asked", web.Request, ClientRequest)
 Answer = TypeVar("Answer", web.StreamResponse, ClientResponse)
 Handles = Callable[[Asked], Awaitable[Answer]]
 
-#: What aiohttp's exceptions mean; the first row that fits counts.
-_MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError]]]] = (
-    ((ClientConnectorError,), ConnectionFailed),
-    ((TimeoutError,), UpstreamTimeout),
-    ((ClientConnectionError, ClientPayloadError, OSError), ConnectionLost),
-)
-#: What statuses mean that are not simply a failure of the server, as all others from 500 up.
-_STATUSES: Final[Mapping[int, type[UpstreamError]]] = MappingProxyType(
-    {408: UpstreamTimeout, 429: RateLimited, 503: Overloaded, 529: Overloaded}
-)
-
-
-class _Side(Protocol[Asked, Answer]):
-    """What is different for a server and for a client."""
-
-    def judge(self, answer: Answer | Exception, /) -> LLMStackError | None:
-        """Return the failure that *answer* amounts to; None for a reply, and for a bug."""
-        ...
-
-    def say(self, request: Asked, error: LLMStackError, /) -> Answer | Exception:
-        """Return what the caller gets where a layer raised *error*."""
-        ...
-
-    def leave(self, answer: Answer | Exception, /) -> None:
-        """Let go of *answer*, which nobody will read."""
-        ...
-
-    async def spent(self, request: Asked, /) -> bool:
-        """Whether *request*, which has been handled, cannot be handled again."""
-        ...
-
-    async def rewind(self, request: Asked, /) -> None:
-        """Make *request* ready to be handled again."""
-        ...
-
 
 @final
 @define(eq=False)
@@ -113,7 +48,7 @@ class _Exchange(Generic[Asked, Answer]):
     """One request on its way: who handles it, and what each failure was made from."""
 
     handler: Handles[Asked, Answer]
-    side: _Side[Asked, Answer]
+    side: Side[Asked, Answer]
     asked: bool = False
     failures: list[tuple[LLMStackError, Answer | Exception]] = field(factory=list)
 
@@ -157,20 +92,20 @@ class Middleware(Generic[Asked, Answer]):
     """Layers as middleware; *stack* has their statistics, and the service of each by role."""
 
     builder: ServiceBuilder
-    _side: _Side[Asked, Answer]
+    _side: Side[Asked, Answer]
     stack: Stack[Asked, Answer] = field(init=False)
 
     # aiohttp takes a server middleware without this mark for one of an older kind.
     __middleware_version__: ClassVar[int] = 1
 
     def __attrs_post_init__(self) -> None:
-        self.stack = self.builder.service(self._handle)
+        self.stack = self.builder.service(self.handle)
 
     def __repr__(self) -> str:
         """Name the layers, outermost first."""
         return f"<Middleware {self.stack!r}>"
 
-    async def __call__(self, request: Asked, handler: Handles[Asked, Answer], /) -> Answer:
+    async def __call__(self, request: Asked, handler: Handles[Asked, Answer]) -> Answer:
         """Send *request* through the layers to *handler*."""
         exchange = _Exchange(handler, self._side)
         token = _EXCHANGE.set(exchange)
@@ -193,108 +128,18 @@ class Middleware(Generic[Asked, Answer]):
         finally:
             del last  # else the frame in its traceback would hold it
 
-    async def _handle(self, request: Asked, /) -> Answer:
-        """Be the floor: call the handler of *request*, and raise what its answer amounts to."""
+    async def handle(self, request: Asked, /) -> Answer:
+        """Be the floor of the stack: call the handler, and raise what its answer amounts to."""
         exchange = _EXCHANGE.get()
-        answer: Answer | Exception = await exchange.ask(request)
+        # An HTTPException is a reply here, and an exception again on the way out.
+        answer: Any = await exchange.ask(request)
         fault = self._side.judge(answer)
         if fault is None:
-            return answer  # type: ignore[return-value] -- an HTTPException is raised on the way out
+            return answer  # type: ignore[no-any-return]
         exchange.failures.append((fault, answer))
         if fault is not answer and await self._side.spent(request):
             fault.again = fault.elsewhere = False  # so nobody waits in vain
         raise fault
-
-
-@final
-class _Server:
-    """A handler's answers: statuses from 500 up are failures."""
-
-    def judge(self, answer: web.StreamResponse | Exception, /) -> LLMStackError | None:
-        """Return the failure; a handler's own `TimeoutError` is what aiohttp answers with 504."""
-        if isinstance(answer, (web.StreamResponse, web.HTTPException)):
-            failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            return _by_status(answer.status, answer.headers) if failed else None
-        if isinstance(answer, LLMStackError):
-            return answer
-        return UpstreamTimeout("TimeoutError") if isinstance(answer, TimeoutError) else None
-
-    def say(self, request: web.Request, error: LLMStackError, /) -> web.StreamResponse | Exception:
-        """Answer for a layer that refused or ran out of time; but one answer is enough."""
-        late = isinstance(error, (DeadlineExceeded, UpstreamTimeout))
-        if _has_begun(request) or not (late or isinstance(error, Refused)):
-            return error
-        status = HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.SERVICE_UNAVAILABLE
-        if isinstance(error, RateLimitedHere):
-            status = HTTPStatus.TOO_MANY_REQUESTS
-        wait = error.retry_after
-        if wait is None and error.ready_at is not None:
-            wait = error.ready_at - clock.now()
-        headers = {} if wait is None else {hdrs.RETRY_AFTER: str(max(0, ceil(wait)))}
-        return web.json_response({"error": error.message}, status=status, headers=headers)
-
-    def leave(self, _answer: web.StreamResponse | Exception, /) -> None:
-        """Let go: it holds nothing."""
-
-    async def spent(self, request: web.Request, /) -> bool:
-        """Whether its answer has begun, its client has left, or its body was read as a stream."""
-        if _has_begun(request) or request.content.exception() is not None:
-            return True
-        return request.body_exists and request.content.at_eof() and not await request.read()
-
-    async def rewind(self, _request: web.Request, /) -> None:
-        """Do nothing: a body that has been read is kept."""
-
-
-def _has_begun(request: web.Request) -> bool:
-    return request.writer.output_size > 0
-
-
-@final
-class _Client:
-    """A server's answers, and what becomes of the connection to it."""
-
-    def judge(self, answer: ClientResponse | Exception, /) -> LLMStackError | None:
-        """Return the failure, as `providers` would call it."""
-        if isinstance(answer, ClientResponse):
-            return _by_status(answer.status, answer.headers)
-        if isinstance(answer, LLMStackError):
-            return answer
-        if isinstance(answer, ClientResponseError):
-            if isinstance(answer.__cause__, HttpProcessingError):
-                return ProtocolError(type(answer).__name__)
-            return _by_status(answer.status, answer.headers or {})
-        if isinstance(answer, ConnectionTimeoutError):
-            return UpstreamTimeout(type(answer).__name__, phase="connect")
-        for kinds, meaning in _MEANINGS:
-            if isinstance(answer, kinds):
-                return meaning(type(answer).__name__)
-        return None
-
-    def say(self, _request: ClientRequest, error: LLMStackError, /) -> ClientResponse | Exception:
-        """Let the caller have it."""
-        return error
-
-    def leave(self, answer: ClientResponse | Exception, /) -> None:
-        """Give the connection back."""
-        if isinstance(answer, ClientResponse):
-            answer.release()
-
-    async def spent(self, request: ClientRequest, /) -> bool:
-        """Whether its body could be sent only once, and has been."""
-        return isinstance(request.body, Payload) and request.body.consumed
-
-    async def rewind(self, request: ClientRequest, /) -> None:
-        """Wait for the end of what was still sending the body."""
-        await request.close()
-
-
-def _by_status(status: int, headers: Mapping[str, str]) -> UpstreamError | None:
-    kind = _STATUSES.get(status, ServerError)
-    if kind is ServerError and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return None
-    named = {name.lower(): value for name, value in headers.items()}
-    return kind(status=status, retry_after=retry_after(named, wall=clock.wall()))
 
 
 def server_middleware(
@@ -304,7 +149,7 @@ def server_middleware(
 
     ``web.Application(middlewares=[server_middleware(ls.ConcurrencyLimit(100))])``
     """
-    return Middleware(_builder(layers), _Server())
+    return Middleware(_builder(layers), Server())
 
 
 def client_middleware(
@@ -315,7 +160,7 @@ def client_middleware(
     ``ClientSession(middlewares=[client_middleware(ls.Retry())])``. A ``POST`` may not be
     repeated without harm everywhere: say what may with ``Retry(idempotent=...)``.
     """
-    return Middleware(_builder(layers), _Client())
+    return Middleware(_builder(layers), Client())
 
 
 def _builder(layers: Layer | ServiceBuilder) -> ServiceBuilder:

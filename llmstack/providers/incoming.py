@@ -211,10 +211,9 @@ class Incoming:
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         _look_at(lost)
         content = self.response.content
-        untold = not content.is_eof() and content.exception() is None
         if self._linger is not None:
             self.close()  # the transport was closed meanwhile
-        elif untold:
+        elif not content.is_eof() and content.exception() is None:
             content.set_exception(BadFraming("the connection was closed inside the body"))
 
 

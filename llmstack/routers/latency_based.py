@@ -84,23 +84,33 @@ class Fastest:
     explore: Exploration
     rng: Random
     seen: dict[str, Seen] = field(factory=dict, init=False)
+    gone: set[str] = field(factory=set, init=False)  # removed, with calls in flight
     turns: Rotation = field(factory=Rotation, init=False)
 
     def order(
         self, request: Request, endpoints: Sequence[Endpoint], now: float, /
     ) -> Iterator[Endpoint]:
         """Yield endpoints by score; a place in flight is booked before the yield."""
+        if self.gone:
+            self._come_back(endpoints, now)
         ranked = self._ranked(endpoints, now)
         name = self._explores(request, ranked, now, self.rng.random())
         if name is not None:
             ranked.sort(key=lambda endpoint: endpoint.name != name)
+            looked = self.seen[name] = self._known(name)
+            looked.last = now  # even if it refuses, or it would take every look from the others
         for endpoint in ranked:
             seen = self.seen[endpoint.name] = self._known(endpoint.name)
             seen.pending += 1
-            seen.since = min(seen.since, now)
             turn = self.turns.take(endpoint.name)
             yield endpoint
             self.turns.untake(endpoint.name, turn)
+
+    def _come_back(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """Learn again from those that were removed and are here once more."""
+        for name in self.gone.intersection(endpoint.name for endpoint in endpoints):
+            self.seen[name].since = now
+            self.gone.remove(name)
 
     def _ranked(self, endpoints: Sequence[Endpoint], now: float) -> list[Endpoint]:
         """Sort by score; an unmeasured endpoint with enough first probes out comes last."""
@@ -130,15 +140,15 @@ class Fastest:
         """Return whom this call is sent to see, nearly always nobody.
 
         A call that has tried somebody, that insists, or that could not wait for somebody
-        slow has no room for it. What was slow long ago may be as fast as the fastest now:
-        were it taken to be as its peers, of whom half are slow, nobody would look again.
+        slow has no room for it. Who was slow long ago may be as fast as the fastest by now:
+        taken to be as their peers, of whom half are slow, some would never be seen again.
         """
         exploration = self.explore
         if chance >= exploration.share or request.insists or _has_tried(request):
             return None
         known = [(endpoint.name, self._known(endpoint.name)) for endpoint in ranked]
-        measured = [seen.latency.read(now, self.prior) for _, seen in known if seen.latency.count]
-        fastest = min(measured, default=self.prior)
+        values = [seen.latency.value for _, seen in known if seen.latency.value is not None]
+        fastest = min(values, default=self.prior)
         pool = [
             Candidate(name, seen.last, self._expected(seen, now, fastest), seen.pending)
             for name, seen in known
@@ -165,10 +175,13 @@ class Fastest:
         """Take the place in flight back, and learn latency from successes only."""
         seen = self.seen[endpoint.name]
         seen.pending -= 1
-        if seen.since == inf and not seen.pending:
-            del self.seen[endpoint.name]  # the last call of one that has been removed
-        if outcome.how == "refused" or started < seen.since:
-            return
+        if outcome.how != "refused" and started >= seen.since:
+            self._learn(seen, started, outcome)
+        if not seen.pending and seen.last is None:  # nothing is known: it refused, or is gone
+            del self.seen[endpoint.name]
+            self.gone.discard(endpoint.name)
+
+    def _learn(self, seen: Seen, started: float, outcome: Outcome) -> None:
         ended = seen.last = outcome.ended
         if outcome.how == "failed":
             if not outcome.neutral:
@@ -220,6 +233,7 @@ class Fastest:
             del self.seen[name]
             if pending:
                 self.seen[name] = self._new(pending, since=inf)
+                self.gone.add(name)
         self.turns.keep(names)
 
     def statistics(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 import llmstack as ls
 from llmstack.errors import LLMStackError
+from llmstack.gateway.whole import WRITE_TIMEOUT
 from llmstack.messages import Request
 from llmstack.testing.provider import FakeProvider, Hang, Reply
 from llmstack.testing.scripted import ScriptedService
@@ -361,3 +362,32 @@ def test_the_connection_goes_on_if_the_client_can(request_line: str, *, closed: 
     answer = run(main())
 
     assert (200, closed) == (answer.status, answer.closed)
+
+
+def test_a_long_reply_waits_for_a_slow_client_but_not_for_one_that_stands_still() -> None:
+    """Each piece that is taken gives time for the next."""
+    body = b"x" * 40_000_000
+
+    async def main() -> tuple[int, bytes]:
+        replies: ScriptedService[Any, Any] = ScriptedService([ls.Response(body)] * 2)
+        async with serving(over(replies)) as url:
+            reader, writer = await connected(url)
+            writer.write(post(chat(), "Connection: close"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            left = int(head.partition(b"Content-Length: ")[2])
+            for _ in range(4):
+                await asyncio.sleep(WRITE_TIMEOUT - 1)
+                left -= len(await reader.readexactly(left // 4))
+            left -= len(await reader.read())
+            writer.close()
+            reader, writer = await connected(url)
+            writer.write(post(chat()))
+            await asyncio.sleep(WRITE_TIMEOUT + 1)
+            short = await reader.read()
+            writer.close()
+            return left, short
+
+    left, short = run(main())
+
+    assert 0 == left
+    assert 1000 < len(short) < len(body)

@@ -24,6 +24,7 @@ from llmstack.errors import (
     ConnectionLost,
     LLMStackError,
     ProtocolError,
+    StreamBroken,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -340,6 +341,23 @@ def test_a_transport_that_closes_waits_for_no_body() -> None:
     asyncio.run(
         serve([[expect_request, STREAM, stall], [expect_request, STREAM, sleep(0.01), rst]], main)
     )
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["closed", "closing cancelled"])
+def test_a_transport_that_closes_breaks_what_is_under_way(*, cancel: bool) -> None:
+    """Nobody waits for ever for a connection that is gone."""
+
+    async def main(leaf: OpenAI, _upstream: ScriptedUpstream) -> None:
+        stream = await leaf(request())
+        assert isinstance(stream, EventStream)
+        if cancel:  # what becomes of aiohttp's own waiting, where TLS takes its time
+            closed = stream.source.incoming.response.connection.protocol.closed  # type: ignore[attr-defined]
+            closed.cancel()
+        await leaf.transport.aclose()
+        with pytest.raises(StreamBroken):
+            [event async for event in stream]
+
+    asyncio.run(serve([[expect_request, s.SSE + chunked(text("x")), LEFT]], main))
 
 
 @pytest.mark.parametrize(

@@ -102,19 +102,12 @@ def ranked(world: Sequence[Facts], now: float = 0.0, prior: float = 1.0) -> list
     return [endpoints.index(e) for e in walk(picker, endpoints, now)]
 
 
-def walk(picker: Fastest, endpoints: Sequence[Endpoint], now: float) -> list[Endpoint]:
-    """The whole order, as if all refused."""
+def walk(
+    picker: Fastest, endpoints: Sequence[Endpoint], now: float, request: Request | None = None
+) -> list[Endpoint]:
+    """The whole order, as if all refused, so that nothing is booked."""
     order = []
-    for endpoint in picker.order(Request(), endpoints, now):
+    for endpoint in picker.order(request or Request(), endpoints, now):
         order.append(endpoint)
         picker.settle(endpoint, now, Outcome(now, "refused"))
     return order
-
-
-def first(picker: Fastest, endpoints: Sequence[Endpoint], now: float = 0.0) -> str:
-    """Who would be asked first; the call refuses, so that nothing is booked."""
-    order = picker.order(Request(), endpoints, now)
-    endpoint = next(order)
-    picker.settle(endpoint, now, Outcome(now, "refused"))
-    next(order, None)
-    return endpoint.name

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import LLMStackError, NoEndpoint
 from llmstack.messages import Request
-from llmstack.routers.round_robin import RoundRobin
+from llmstack.routers.round_robin import RoundRobin, Turns
 from llmstack.routers.router import RouterService
 from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual
@@ -123,6 +123,28 @@ def test_a_request_in_flight_is_not_touched() -> None:
     assert [] == account.pending
     assert [{"a", "b"}, {"b"}] == account.kept
     assert {"b"} == router.statistics().keys()
+
+
+def test_who_is_switched_off_is_not_forgotten() -> None:
+    """It keeps its statistics; whoever is removed does not, nor what was insisted on."""
+    endpoints = EndpointSet(listed([1, 1, 1]))
+    router = RoundRobin(endpoints)(Actors(dict.fromkeys("ab", "soft")))
+    account = Account.of(router)
+    assert isinstance(account.picker, Turns)
+    endpoints.remove("c")
+
+    async def main() -> None:
+        await router(Request())
+        endpoints.disable("a")
+        await router(Request())
+        endpoints.remove("b")
+        endpoints.enable("a")
+        await router(Request())
+
+    asyncio.run(main())
+
+    assert [{"a", "b"}, {"a", "b"}, {"a"}] == account.kept
+    assert ["a"] == list(account.picker.turns.credit) == list(account.picker.insisted.credit)
 
 
 @pytest.mark.parametrize("change", ["disable", "remove"])

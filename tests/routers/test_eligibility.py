@@ -137,6 +137,23 @@ def test_a_router_asks_only_who_fits(kind: type[Router], tags: frozenset[str]) -
     )
 
 
+@pytest.mark.parametrize("kind", ROUTERS)
+def test_promises_are_looked_at_where_all_else_is_plain(kind: type[Router]) -> None:
+    """A request without tags may go to anybody, one with tags may not."""
+    there = [Endpoint("us", echo), Endpoint("eu", echo, tags=frozenset({"eu"}))]
+    router = kind(there)(Actors({"eu": "hard"}))
+
+    async def main() -> list[object]:
+        wanted = Request(tags=frozenset({"eu"}))
+        return [await outcome_of(router, Request()), await outcome_of(router, wanted)]
+
+    anywhere, outcome = asyncio.run(main())
+
+    assert "us" == anywhere
+    assert isinstance(outcome, NoEndpoint)
+    assert outcome.message.endswith("(us: does not promise eu; eu: full)")
+
+
 class Mapped(Actors):
     """Answers with the model that the endpoint is asked for."""
 

@@ -144,6 +144,7 @@ scripts = st.lists(st.lists(st.just("ok") | errors, min_size=4, max_size=4), min
     scripts=[[ServerError(), CircuitOpen(ready_at=1.0)], ["ok"]],
     seed=0,
 )
+@example(rules=Rules((BadRequest,), None, 1), scripts=[[ServerError(), "ok"]], seed=0)
 @example(rules=Rules((BadRequest,)), scripts=[[BadRequest()], [ServerError()], ["ok"]], seed=0)
 @example(rules=Rules(), scripts=[[ConcurrencyFull()], [CircuitOpen(ready_at=1.0)]], seed=0)
 @example(rules=Rules(max_attempts=1), scripts=[[ServerError()] for _ in range(3)], seed=0)

@@ -10,7 +10,14 @@ from attrs import define, field
 
 from llmstack.builder import ServiceBuilder
 from llmstack.endpoint import Endpoint
-from llmstack.errors import BadRequest, LLMStackError, NoEndpoint, RateLimited, ServerError
+from llmstack.errors import (
+    AuthFailed,
+    BadRequest,
+    LLMStackError,
+    NoEndpoint,
+    RateLimited,
+    ServerError,
+)
 from llmstack.layers.retry import Retry
 from llmstack.messages import Request, dispatch
 from llmstack.routers.fallback import Fallback
@@ -147,6 +154,29 @@ def test_untried_counts_members_and_neighbours(acts: dict[str, str], untried: in
     assert error.endpoint == ("b" if acts["a"] == "hard" else "a")
     tried = [(each.endpoint, each.how) for each in error.attempts]
     assert [(f"[{names}]", "failed"), (error.endpoint, "failed")] == tried
+
+
+def test_a_member_that_may_not_be_asked_is_not_left() -> None:
+    """The request itself was at fault in the group, so nobody comes back for the others in it."""
+    world = World({"a": "fault", "c": "auth"})
+    triggers = [BadRequest, AuthFailed]
+    router = Fallback([world.group("ab"), world.leaf("c")], triggers=triggers)(dispatch)
+    error, _ = ask(router)
+
+    assert isinstance(error, AuthFailed)
+    assert 0 == error.untried
+
+
+def test_only_a_group_has_members() -> None:
+    """What a leaf says of others that are left is not ours to count."""
+
+    async def leaf(_request: Request) -> object:
+        raise ServerError(untried=7)
+
+    error, _ = ask(RoundRobin([Endpoint("a", leaf), Endpoint("b", leaf)])(dispatch))
+
+    assert isinstance(error, ServerError)
+    assert 1 == error.untried
 
 
 def test_a_fallback_over_groups_walks_them_in_order() -> None:

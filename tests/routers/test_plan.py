@@ -67,6 +67,22 @@ def test_the_next_call_goes_where_the_plan_says(
     assert not taken or taken[0] == outcome
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_plan_goes_on_with_the_same_dice(seed: int) -> None:
+    """Those that were tried are drawn after the others, not with the draws of the others."""
+    inner = Actors(dict.fromkeys("abcd", "hard"))
+    router = made(WeightedRandom, [1, 1, 1, 1], seed, inner)
+    attempts = [Attempt(name, 0.0, router=router, again=True) for name in "bcd"]
+
+    async def main() -> tuple[str, ...]:
+        request = Request(call=Call(attempts=attempts))
+        plan = router.plan(request)
+        await outcome_of(router, request)
+        return plan.order
+
+    assert asyncio.run(main()) == tuple(name for name, _ in inner.asked)
+
+
 def planned(router: RouterService, request: Request) -> Plan:
     async def main() -> Plan:
         return router.plan(request)
