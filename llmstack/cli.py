@@ -24,7 +24,7 @@ def main() -> None:
     """Send calls to language models through stacks of layers."""
 
 
-@main.command()
+@main.command(short_help="Check the file CONFIG.")
 @click.argument("config", type=click.Path())
 def check(config: str) -> None:
     """Check the file CONFIG and show what it would build.
@@ -47,13 +47,14 @@ def check(config: str) -> None:
     click.echo(f"{config} is right: {count} route{'s' if count > 1 else ''}.")
 
 
-@main.command()
+@main.command(short_help="Serve the routes of CONFIG.")
 @click.argument("config", type=click.Path())
 @click.option("--listen", metavar="HOST:PORT", help="Listen here, whatever CONFIG says.")
 def serve(config: str, listen: str | None) -> None:
     """Serve the routes of the file CONFIG as an OpenAI-compatible gateway.
 
-    It ends with SIGINT or SIGTERM, after the requests that are under way.
+    It ends with SIGINT or SIGTERM, when the requests that are under way have ended or
+    shutdown_timeout is over; a second signal does not wait for them.
     """
     from llmstack.config import ConfigMistakes, load
     from llmstack.config.tables import address
@@ -65,7 +66,7 @@ def serve(config: str, listen: str | None) -> None:
     recorder = PrometheusRecorder()
     try:
         loaded = load(config, recorder)
-        where = address(listen) if listen else loaded.listen
+        where = loaded.listen if listen is None else address(listen)
     except ConfigMistakes as mistakes:
         _fail(str(mistakes), 2)
     except ConfigError as error:
@@ -83,15 +84,23 @@ def serve(config: str, listen: str | None) -> None:
     )
     try:
         asyncio.run(serving(gateway, started=lambda url: click.echo(f"Listening at {url}")))
+    except ConfigError as error:
+        _fail(f"Cannot serve: {error.message}.", 1)
     except OSError as error:
         # asyncio puts what it tried to do into the text; the number has the reason alone.
         why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
         _fail(f"Cannot listen at {where[0]}:{where[1]}: {why}.", 1)
-    click.echo("Stopped; nothing was cut off.")
+    click.echo("Stopped.")
 
 
-@main.command()
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=3, max=600))
+@main.command(short_help="Watch an outage that callers do not notice.")
+@click.option(
+    "--seconds",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=3, max=600),
+    help="How long it takes.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same traffic.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, nothing else.")
 def demo(seconds: float, seed: int, as_json: bool) -> None:  # noqa: FBT001 -- click's way

@@ -40,7 +40,7 @@ _PLACE: Final = re.compile(
 class Config:
     """A configuration that is right: the server's settings, and a stack for each route.
 
-    *warnings* are doubts about the order of layers, each with its path.
+    *warnings* are doubts about the order of layers, each with its path and line.
     """
 
     server: ServerTable
@@ -91,7 +91,7 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
     building = Routes(routes, endpoints, recorder or MemoryRecorder(), reader)
     built = building.build()
     mistakes.raise_any(file)
-    return Config(server=server, routes=built, warnings=tuple(building.warnings))
+    return Config(server=server, routes=built, warnings=building.doubts.texts)
 
 
 def _tables(

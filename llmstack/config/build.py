@@ -12,7 +12,7 @@ from attrs import define, field
 from llmstack import errors
 from llmstack.builder import ServiceBuilder, Stack
 from llmstack.config.lines import Path
-from llmstack.config.mistakes import did_you_mean
+from llmstack.config.mistakes import Mistakes, did_you_mean
 from llmstack.config.reading import Reader, each
 from llmstack.config.tables import EndpointTable, RouteTable
 from llmstack.config.values import Wrong, kind_of
@@ -41,6 +41,9 @@ from llmstack.service import Layer, by_endpoint, by_model, by_tenant
 
 
 __all__ = ["Routes", "endpoint_of"]
+
+#: How many routes may be groups of one another; each call passes through all of them.
+DEPTH: Final = 32
 
 LAYERS: Final[Mapping[str, type[Any]]] = {
     "circuit_breaker": CircuitBreaker,
@@ -91,10 +94,11 @@ class Routes:
     recorder: Recorder
     reader: Reader
     built: dict[str, Stack[Request, Any] | None] = field(factory=dict, init=False)
-    warnings: list[str] = field(factory=list, init=False)
+    doubts: Mistakes = field(init=False)
     _way: list[str] = field(factory=list, init=False)  # of routes that are being built
 
     def __attrs_post_init__(self) -> None:
+        self.doubts = Mistakes(self.reader.mistakes.lines)
         error_classes = {
             name: kind
             for name in errors.__all__
@@ -119,6 +123,8 @@ class Routes:
         if name in self._way:
             way = " > ".join([*self._way[self._way.index(name) :], name])
             raise Wrong(f"the route leads back to itself: {way}")
+        if len(self._way) > DEPTH:
+            raise Wrong(f"more than {DEPTH} routes name one another in a row")
         if name not in self.built:
             self._way.append(name)
             table, path = self.tables[name], ("routes", name, "layers")
@@ -157,8 +163,8 @@ class Routes:
                 except ConfigError as error:
                     self.reader.mistakes.add((*path, n), error.message)
                     right = False
-            doubts = (self.reader.mistakes.at((*path, n), str(each.message)) for each in caught)
-            self.warnings += [text for _, text in doubts]
+            for doubt in caught:
+                self.doubts.add((*path, n), str(doubt.message))
         return right
 
     def _endpoints(self, value: object) -> tuple[object, ...]:

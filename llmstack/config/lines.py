@@ -20,7 +20,8 @@ __all__ = ["Path", "lines_of"]
 Path = tuple[str | int, ...]
 
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
-_KEY: Final = re.compile(r'[ \t]*("(?:[^"\\]|\\.)*"|\'[^\']*\'|[A-Za-z0-9_-]+)[ \t]*')
+_KEY: Final = r'[ \t]*(?:"(?:[^"\\]|\\.)*"|\'[^\']*\'|[A-Za-z0-9_-]+)[ \t]*'
+_KEYS: Final = re.compile(rf"{_KEY}(?:\.{_KEY})*")
 _STRING: Final = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'', re.DOTALL
 )
@@ -57,12 +58,13 @@ class _Walk:
 
     def keys(self) -> Path:
         """Read a dotted key."""
+        match = _KEYS.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+        value: object = tomllib.loads(f"{match[0]} = 0") if match else 0
         path: Path = ()
-        while match := _KEY.match(self.text, self.at):
-            path += tuple(tomllib.loads(f"{match[1]} = 0"))  # what quotes and escapes mean
-            self.at = match.end()
-            if not self.take("."):
-                break
+        while isinstance(value, dict):
+            ((key, value),) = value.items()  # what quotes and escapes mean
+            path += (key,)
         return path
 
     def document(self) -> dict[Path, int]:
@@ -84,7 +86,8 @@ class _Walk:
         if many:
             n = self.tables[path] = self.tables.get(path, -1) + 1
             path += (n,)
-        self.note(path)
+        for depth in range(1, len(path) + 1):
+            self.note(path[:depth])
         return path
 
     def within(self, keys: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -35,7 +34,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names)}" if names else ""
+    return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names) or 'none'}"
 
 
 @final
@@ -48,20 +47,20 @@ class Mistakes:
 
     def add(self, path: Path, says: str) -> None:
         """Note what is wrong at *path*; a part that is missing has the line of its parent."""
-        line, text = self.at(path, says)
-        self.found.append((line, text))
-
-    def at(self, path: Path, says: str) -> tuple[int, str]:
-        """Return the line of *path*, and a text that says where that is, and *says*."""
         parents = (path[:n] for n in range(len(path), 0, -1))
         line = next((self.lines[each] for each in parents if each in self.lines), 1)
-        return line, f"line {line}: {shown(path)}: {says}"
+        self.found.append((line, f"line {line}: {shown(path)}: {says}"))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What was noted, each once, in the order of the file."""
+        in_order = sorted(self.found, key=lambda one: one[0])
+        return tuple(dict.fromkeys(text for _, text in in_order))
 
     def raise_any(self, file: str) -> None:
         """Raise `ConfigMistakes` if there are any."""
         if self.found:
-            texts = dict.fromkeys(text for _, text in sorted(self.found, key=lambda one: one[0]))
-            raise ConfigMistakes(file, tuple(texts))
+            raise ConfigMistakes(file, self.texts)
 
 
 def shown(path: Path) -> str:
@@ -75,5 +74,11 @@ def shown(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if _BARE.fullmatch(part) else f".{json.dumps(part)}"
+            text += f".{part}" if _BARE.fullmatch(part) else f'."{_escaped(part)}"'
     return text.removeprefix(".")
+
+
+def _escaped(key: str) -> str:
+    """Return *key* as it may stand in quotes, with nothing that a terminal would obey."""
+    parts = (f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in key)
+    return "".join(parts)

@@ -32,11 +32,7 @@ GRACE: Final = 5.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def _say_nothing(_url: str) -> None:
-    pass
-
-
-async def serve(gateway: Gateway, *, started: Callable[[str], None] = _say_nothing) -> None:
+async def serve(gateway: Gateway, *, started: Callable[[str], None] = lambda _url: None) -> None:
     """Serve until SIGINT or SIGTERM; a second one cuts the waiting short.
 
     *started* gets the base URL when the gateway listens.

@@ -6,7 +6,7 @@ A problem says what is wrong and where, and repeats nothing of the values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import hdrs
@@ -172,4 +172,7 @@ def _is_text(value: object) -> bool:
     return is_token or (isinstance(value, (str, list)) and bool(value))
 
 
-_NEEDED: Final = {"chat": _check_messages, "embeddings": _check_input}
+_NEEDED: Final[Mapping[str, Callable[[Mapping[str, Any]], Problem | None]]] = {
+    "chat": _check_messages,
+    "embeddings": _check_input,
+}

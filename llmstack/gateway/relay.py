@@ -16,7 +16,7 @@ from aiohttp import web
 from llmstack.call import Call
 from llmstack.gateway.desk import Desk
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.whole import SLACK, WRITE_TIMEOUT
+from llmstack.gateway.whole import SLACK, patience
 from llmstack.messages import EventStream
 
 
@@ -26,7 +26,7 @@ __all__ = ["relay"]
 LAST: Final = 5.0
 
 
-class ClientGone(Exception):
+class _ClientGone(Exception):
     """Nobody takes this reply any more."""
 
 
@@ -41,7 +41,7 @@ async def relay(
     try:
         await _prepare(request, response)
         await _pass_on(request, response, stream)
-    except ClientGone:
+    except _ClientGone:
         return
     except asyncio.CancelledError as cancelled:
         problem = desk.last_word(cancelled)
@@ -56,7 +56,7 @@ async def _prepare(request: web.BaseRequest, response: web.StreamResponse) -> No
     try:
         await response.prepare(request)
     except ConnectionError as error:
-        raise ClientGone from error
+        raise _ClientGone from error
 
 
 async def _pass_on(
@@ -78,31 +78,28 @@ async def _break_off(
     """Say in the stream what went wrong, and close the connection behind it."""
     event = b"data: " + problem.body(request_id) + b"\n\n"
     try:
-        await _write(request, response, event, last=False)
-    except ClientGone:
+        transport = await _write(request, response, event, last=False)
+    except _ClientGone:
         return
-    transport = request.transport
-    if transport is not None:
-        transport.close()  # what has been written is sent first
-        if transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(LAST, transport.abort)
+    transport.close()  # what has been written is sent first
+    if transport.get_write_buffer_size():
+        asyncio.get_running_loop().call_later(LAST, transport.abort)
 
 
 async def _write(
     request: web.BaseRequest, response: web.StreamResponse, block: bytes, *, last: bool
-) -> None:
+) -> asyncio.Transport:
+    """Write *block* and return what it was written to, or raise `_ClientGone`."""
     transport = request.transport
     if transport is None:
-        raise ClientGone
+        raise _ClientGone
     write = response.write_eof if last else response.write
     try:
         if transport.get_write_buffer_size() + len(block) <= SLACK:
             await write(block)
-            return
-        async with asyncio.timeout(WRITE_TIMEOUT):
-            await write(block)
+        else:
+            with patience(transport):
+                await write(block)
     except ConnectionError as error:
-        raise ClientGone from error
-    except TimeoutError as error:
-        transport.abort()
-        raise ClientGone from error
+        raise _ClientGone from error
+    return transport

@@ -116,9 +116,8 @@ class Listener(web.Server):
 
     def abort(self) -> None:
         """Drop all connections."""
-        for connection in self.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
+        for transport in [each.transport for each in self.connections if each.transport]:
+            transport.abort()
 
 
 @final

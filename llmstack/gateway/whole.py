@@ -7,7 +7,8 @@ receive one and to answer it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, final
@@ -16,7 +17,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 
-__all__ = ["SLACK", "WRITE_TIMEOUT", "Whole"]
+__all__ = ["SLACK", "WRITE_TIMEOUT", "Whole", "patience"]
 
 #: Seconds; a client that takes nothing for so long is dropped.
 WRITE_TIMEOUT: Final = 30.0
@@ -73,11 +74,21 @@ class Whole(web.StreamResponse):
 
 async def _in_pieces(request: web.BaseRequest, block: memoryview) -> None:
     """Write a long *block*; the time of a client runs anew with each piece that it takes."""
+    for start in range(0, len(block), SLACK):
+        with patience(request.transport):
+            await request.writer.write(block[start : start + SLACK])
+
+
+@contextmanager
+def patience(transport: asyncio.Transport | None) -> Iterator[None]:
+    """Drop the connection of *transport* if the block takes longer than `WRITE_TIMEOUT`.
+
+    What waits for the client in the block then gets a ConnectionError, or is cancelled.
+    """
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    timer = asyncio.get_running_loop().call_later(WRITE_TIMEOUT, transport.abort)
     try:
-        for start in range(0, len(block), SLACK):
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                await request.writer.write(block[start : start + SLACK])
-    except TimeoutError as error:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the client takes nothing") from error
+        yield
+    finally:
+        timer.cancel()

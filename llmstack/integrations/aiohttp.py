@@ -52,8 +52,8 @@ class _Exchange(Generic[Asked, Answer]):
     asked: bool = False
     failures: list[tuple[LLMStackError, Answer | Exception]] = field(factory=list)
 
-    async def ask(self, request: Asked) -> Answer | Exception:
-        """Return what the handler answers, or raises if that is an answer too; bugs pass."""
+    async def begin(self, request: Asked) -> None:
+        """Get ready to call the handler; `Blocked` if that cannot be done once more."""
         if self.asked:
             if await self.side.spent(request):
                 raise Blocked("the request cannot be handled twice")
@@ -61,12 +61,6 @@ class _Exchange(Generic[Asked, Answer]):
                 self.side.leave(answer)
             await self.side.rewind(request)
         self.asked = True
-        try:
-            return await self.handler(request)
-        except Exception as error:
-            if not isinstance(error, web.HTTPException) and self.side.judge(error) is None:
-                raise
-            return error
 
     def made_from(self, error: LLMStackError) -> Answer | Exception | None:
         """Return the answer that *error* stands for; None if a layer raised it."""
@@ -74,11 +68,9 @@ class _Exchange(Generic[Asked, Answer]):
 
     def close(self, last: object) -> None:
         """Let go of all answers but the *last*, and of what would wait for the collector."""
-        for fault, answer in self.failures:
+        for _, answer in self.failures:
             if answer is not last:
                 self.side.leave(answer)
-            if fault is not last:
-                fault.with_traceback(None)
         self.failures.clear()
 
 
@@ -126,20 +118,29 @@ class Middleware(Generic[Asked, Answer]):
             # Out here an exception keeps the cause and the context that it came with.
             raise last
         finally:
-            del last  # else the frame in its traceback would hold it
+            del last  # as below
 
     async def handle(self, request: Asked, /) -> Answer:
         """Be the floor of the stack: call the handler, and raise what its answer amounts to."""
         exchange = _EXCHANGE.get()
-        # An HTTPException is a reply here, and an exception again on the way out.
-        answer: Any = await exchange.ask(request)
+        await exchange.begin(request)
+        answer: Any = None
+        try:
+            answer = await exchange.handler(request)
+        except web.HTTPException as error:
+            answer = error  # a reply here, and an exception again on the way out
+        except Exception as error:
+            if self._side.judge(error) is None:
+                raise
+            answer = error
         fault = self._side.judge(answer)
         if fault is None:
             return answer  # type: ignore[no-any-return]
-        exchange.failures.append((fault, answer))
-        if fault is not answer and await self._side.spent(request):
+        if await self._side.spent(request):
             fault.again = fault.elsewhere = False  # so nobody waits in vain
-        raise fault
+        exchange.failures.append((fault, answer))
+        del fault, answer  # else this frame, in the traceback, would hold its own error
+        raise exchange.failures[-1][0]
 
 
 def server_middleware(

@@ -6,6 +6,7 @@ from aiohttp is changed here: whoever gets it in the end gets it as it was.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
@@ -47,7 +48,7 @@ from llmstack.providers.retry_after import retry_after
 __all__ = ["Client", "Server", "Side"]
 
 _Asked_contra = TypeVar("_Asked_contra", web.Request, ClientRequest, contravariant=True)
-Answer = TypeVar("Answer", web.StreamResponse, ClientResponse)
+_Answer_contra = TypeVar("_Answer_contra", web.StreamResponse, ClientResponse, contravariant=True)
 
 #: What aiohttp's exceptions mean; the first row that fits counts.
 _MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError]]]] = (
@@ -61,18 +62,18 @@ _STATUSES: Final[Mapping[int, type[UpstreamError]]] = MappingProxyType(
 )
 
 
-class Side(Protocol[_Asked_contra, Answer]):
+class Side(Protocol[_Asked_contra, _Answer_contra]):
     """What is different for a server and for a client."""
 
-    def judge(self, answer: Answer | Exception, /) -> LLMStackError | None:
+    def judge(self, answer: _Answer_contra | Exception, /) -> LLMStackError | None:
         """Return the failure that *answer* amounts to; None for a reply, and for a bug."""
         ...
 
-    def say(self, request: _Asked_contra, error: LLMStackError, /) -> Answer | Exception:
-        """Return what the caller gets where a layer raised *error*."""
+    def say(self, request: _Asked_contra, error: LLMStackError, /) -> Exception:
+        """Return what is raised where a layer raised *error*."""
         ...
 
-    def leave(self, answer: Answer | Exception, /) -> None:
+    def leave(self, answer: _Answer_contra | Exception, /) -> None:
         """Let go of *answer*, which nobody will read."""
         ...
 
@@ -98,19 +99,22 @@ class Server:
             return answer
         return UpstreamTimeout("TimeoutError") if isinstance(answer, TimeoutError) else None
 
-    def say(self, request: web.Request, error: LLMStackError, /) -> web.StreamResponse | Exception:
+    def say(self, request: web.Request, error: LLMStackError, /) -> Exception:
         """Answer for a layer that refused or ran out of time; but one answer is enough."""
         late = isinstance(error, (DeadlineExceeded, UpstreamTimeout))
         if _has_begun(request) or not (late or isinstance(error, Refused)):
             return error
-        status = HTTPStatus.GATEWAY_TIMEOUT if late else HTTPStatus.SERVICE_UNAVAILABLE
-        if isinstance(error, RateLimitedHere):
-            status = HTTPStatus.TOO_MANY_REQUESTS
+        kind: type[web.HTTPException] = web.HTTPServiceUnavailable
+        if late:
+            kind = web.HTTPGatewayTimeout
+        elif isinstance(error, RateLimitedHere):
+            kind = web.HTTPTooManyRequests
         wait = error.retry_after
         if wait is None and error.ready_at is not None:
             wait = error.ready_at - clock.now()
         headers = {} if wait is None else {hdrs.RETRY_AFTER: str(max(0, ceil(wait)))}
-        return web.json_response({"error": error.message}, status=status, headers=headers)
+        text = json.dumps({"error": error.message})
+        return kind(text=text, content_type="application/json", headers=headers)
 
     def leave(self, _answer: web.StreamResponse | Exception, /) -> None:
         """Let go: it holds nothing."""
@@ -148,7 +152,7 @@ class Client:
                 return meaning(type(answer).__name__)
         return None
 
-    def say(self, _request: ClientRequest, error: LLMStackError, /) -> ClientResponse | Exception:
+    def say(self, _request: ClientRequest, error: LLMStackError, /) -> Exception:
         """Let the caller have it."""
         return error
 

@@ -165,7 +165,7 @@ class Incoming:
             if room < 0:
                 raise ProtocolError(f"the body is longer than {limit} bytes")
             parts.append(part)
-        self.close()
+        self._forget()  # at its end aiohttp has given the connection back already
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:

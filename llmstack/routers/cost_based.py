@@ -21,6 +21,7 @@ from attrs import define, field, frozen, validators
 
 from llmstack.call import Outcome, Usage
 from llmstack.endpoint import Endpoint, Price
+from llmstack.errors import ConfigError
 from llmstack.estimators.rotation import Rotation
 from llmstack.estimators.tokens import prompt_tokens
 from llmstack.messages import Request
@@ -40,6 +41,11 @@ from llmstack.service import Service
 __all__ = ["Cheapest", "CostBased"]
 
 Unknown = Price | Literal["last"]
+
+
+def _policy(_layer: object, _field: object, value: object) -> None:
+    if not isinstance(value, Price) and value != "last":
+        raise ConfigError(f'unknown must be a Price or "last", not {value!r}')
 
 
 @final
@@ -107,15 +113,13 @@ class Cheapest:
 class CostBased:
     """Choose the endpoint where the request is expected to cost least.
 
-    *output* is how many tokens a reply is taken to have if the request sets no limit.
+    *unknown* is what to think of an endpoint without a price: it comes last, or is taken to
+    charge the one given. *output* is how many tokens a reply is taken to have if the request
+    sets no limit.
     """
 
     endpoints: Endpoints = field(converter=as_endpoints, repr=named)
-    unknown: Unknown = field(
-        default="last",
-        kw_only=True,
-        validator=validators.or_(validators.instance_of(Price), validators.in_(("last",))),
-    )
+    unknown: Unknown = field(default="last", kw_only=True, validator=_policy)
     output: int = field(default=500, kw_only=True, validator=validators.ge(0))
 
     role: ClassVar[str] = "router"

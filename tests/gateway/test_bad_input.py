@@ -12,6 +12,7 @@ import llmstack as ls
 from llmstack.gateway.fields import FORBIDDEN
 from llmstack.gateway.server import LINGER
 from llmstack.messages import Request
+from llmstack.testing.scripted import ScriptedService, echo
 from tests.gateway.stage import (
     HELLO,
     Answer,
@@ -26,6 +27,8 @@ from tests.gateway.stage import (
 )
 
 
+#: Its answer is a 500: to a stack that echoes, no reply is right.
+NEVER: Final = echo
 GET: Final = b"GET /livez HTTP/1.1\r\nHost: gateway\r\n"
 LIMIT: Final = 2000
 
@@ -203,11 +206,7 @@ def test_bad_input_is_told_what_and_where(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the OpenAI shape, with an id, without a traceback, and nothing is sent upstream."""
-    calls: list[Request] = []
-
-    async def upstream(request: Request) -> ls.Response:
-        calls.append(request)
-        return ls.Response(b"{}")
+    upstream: ScriptedService[Request, ls.Response] = ScriptedService([])
 
     async def main() -> Answer:
         async with serving(over(upstream), max_body=LIMIT) as url:
@@ -221,7 +220,7 @@ def test_bad_input_is_told_what_and_where(
     assert "invalid_request_error" == answer.error["type"]
     assert "application/json" == answer.headers["content-type"]
     assert answer.headers["x-request-id"].startswith("req_")
-    assert [] == calls
+    assert [] == upstream.calls
     assert [] == caplog.records
 
 
@@ -230,14 +229,10 @@ def test_a_wrong_method_is_told_which_are_right(path: str, allow: str) -> None:
     """In the header that is made for it."""
 
     async def main() -> Answer:
-        async with serving(over(never)) as url:
+        async with serving(over(NEVER)) as url:
             return await talk(url, f"PUT {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
     assert allow == run(main()).headers["allow"]
-
-
-async def never(_request: Request) -> ls.Response:
-    raise AssertionError("nothing should have been asked")
 
 
 def test_no_spelling_of_a_forbidden_field_passes() -> None:
@@ -245,7 +240,7 @@ def test_no_spelling_of_a_forbidden_field_passes() -> None:
 
     async def main() -> list[tuple[int, bool]]:
         found = []
-        async with serving(over(never)) as url:
+        async with serving(over(NEVER)) as url:
             for name in sorted(FORBIDDEN):
                 for spelled in (name, name.upper(), f"_{name[:3]}-{name[3:]}"):
                     answer = await talk(url, post(chat(**{spelled: "http://127.0.0.1:1"})))
@@ -262,7 +257,7 @@ def test_what_the_sdk_could_add_is_forbidden(name: str) -> None:
     """The usual names, as they are usually spelled."""
 
     async def main() -> Answer:
-        async with serving(over(never)) as url:
+        async with serving(over(NEVER)) as url:
             return await talk(url, post(chat(**{name: None})))
 
     assert name == run(main()).error["param"]
@@ -272,7 +267,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
     """The answer comes while the body is still being announced, and ends the connection."""
 
     async def main() -> Answer:
-        async with serving(over(never), max_body=10) as url:
+        async with serving(over(NEVER), max_body=10) as url:
             return await talk(url, post(b"").replace(b"Length: 0", b"Length: 11"))
 
     answer = run(main())
@@ -310,7 +305,7 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 
     async def main() -> tuple[Answer, float]:
         loop = asyncio.get_running_loop()
-        async with serving(over(never), body_timeout=7) as url:
+        async with serving(over(NEVER), body_timeout=7) as url:
             started = loop.time()
             body = chat()
             sent = post(body)
@@ -327,7 +322,7 @@ def test_a_client_that_leaves_in_its_body_is_no_error(caplog: pytest.LogCaptureF
     """Nothing is asked, nothing is logged."""
 
     async def main() -> None:
-        async with serving(over(never)) as url:
+        async with serving(over(NEVER)) as url:
             _, writer = await connected(url)
             writer.write(post(chat())[:-5])
             await asyncio.sleep(1)

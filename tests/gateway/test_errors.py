@@ -65,9 +65,8 @@ BUGS: Final = {"ConfigError", "LLMStackError"}
 
 def kinds(kind: type[LLMStackError] = LLMStackError) -> Iterator[type[LLMStackError]]:
     yield kind
-    for below in kind.__subclasses__():
-        if below.__module__ == errors.__name__:
-            yield from kinds(below)
+    for below in [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]:
+        yield from kinds(below)
 
 
 def test_the_documentation_has_every_class() -> None:

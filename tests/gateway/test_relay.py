@@ -317,15 +317,22 @@ def test_a_client_that_takes_nothing_is_dropped() -> None:
     assert WRITE_TIMEOUT == pytest.approx(ends[0][1], abs=0.5)
 
 
-def test_a_client_that_leaves_as_the_first_content_comes_closes_the_stream() -> None:
-    """Before the head could be written."""
+@pytest.mark.parametrize("where", ["before the head", "before the event"])
+def test_a_client_that_leaves_at_the_first_content_closes_the_stream(where: str) -> None:
+    """In the very moment between two steps of the loop."""
     ends: list[str] = []
+
+    def leave(_event: object = None) -> None:
+        for transport in accepted():
+            transport.abort()
 
     async def stream(request: Request) -> ls.EventStream:
         reply = await flood(request)
         reply.on_end(lambda outcome: ends.append(outcome.how))
-        for transport in accepted():
-            transport.abort()
+        if where == "before the head":
+            leave()
+        else:
+            reply.on_event(leave)
         return reply
 
     async def main() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
 
 from aiohttp import (
     ClientHandlerType,
@@ -17,12 +20,30 @@ from aiohttp import (
 )
 from aiohttp.typedefs import Middleware
 from attrs import define, field, frozen
+from structlog.testing import capture_logs
+
+from llmstack.testing.virtual import run_virtual
 
 
-__all__ = ["Answered", "Handler", "Scripted", "ask", "client", "served", "serving"]
+__all__ = [
+    "Answered",
+    "Handler",
+    "Scripted",
+    "ask",
+    "client",
+    "hang",
+    "nobody",
+    "outcome",
+    "played",
+    "served",
+    "serving",
+    "slow",
+]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+
+T = TypeVar("T")
 
 #: Layers as middleware of a client.
 Wraps = Callable[[ClientRequest, ClientHandlerType], Awaitable[ClientResponse]]
@@ -45,7 +66,8 @@ class Answered:
 class Scripted:
     """A handler that plays its lines, then answers 200; keeps the bodies that it has read.
 
-    A line is a status, a response, an exception, or a function that is called for one.
+    A line is a status, a response, an exception, a function that is called for one of them,
+    or a handler.
     """
 
     lines: deque[Any] = field(factory=deque, converter=_queue)
@@ -54,15 +76,46 @@ class Scripted:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.read())
         line = self.lines.popleft() if self.lines else 200
+        if iscoroutinefunction(line):
+            return await line(request)  # type: ignore[no-any-return]
         line = line() if callable(line) else line
         if isinstance(line, Exception):
             raise line
         return web.Response(status=line, text=f"{line}") if isinstance(line, int) else line
 
 
+def played(main: Coroutine[Any, Any, T]) -> T:
+    """Run on virtual time, with the log kept quiet."""
+    with capture_logs():
+        return run_virtual(main)[0]
+
+
+async def slow(_request: web.Request) -> web.StreamResponse:
+    """Answer after a second."""
+    await asyncio.sleep(1)
+    return web.Response(text="slow")
+
+
+async def hang(_request: web.Request) -> web.StreamResponse:
+    """Never answer."""
+    never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+    return await never
+
+
+def nobody() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
 @asynccontextmanager
 async def serving(
-    handler: Handler, middlewares: Iterable[Middleware] = (), *, cancels: bool = False
+    handler: Handler,
+    middlewares: Iterable[Middleware] = (),
+    *,
+    cancels: bool = False,
+    port: int = 0,
 ) -> AsyncIterator[str]:
     """Serve *handler* under every path; gives the address."""
 
@@ -71,19 +124,21 @@ async def serving(
 
     application = web.Application(middlewares=middlewares)
     application.router.add_route("*", "/{path:.*}", handle)
-    async with served(application, cancels=cancels) as url:
+    async with served(application, cancels=cancels, port=port) as url:
         yield url
 
 
 @asynccontextmanager
-async def served(application: web.Application, *, cancels: bool = False) -> AsyncIterator[str]:
+async def served(
+    application: web.Application, *, cancels: bool = False, port: int = 0
+) -> AsyncIterator[str]:
     """Serve *application*; with *cancels*, a handler is cancelled when its client leaves."""
     runner = web.AppRunner(
         application, access_log=None, handler_cancellation=cancels, shutdown_timeout=1.0
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
@@ -110,3 +165,15 @@ async def ask(
     ):
         kept = {name: value for name, value in reply.headers.items() if name != "Date"}
         return Answered(reply.status, await reply.text(), kept)
+
+
+async def outcome(url: str, *middlewares: Wraps, data: object = b"") -> object:
+    """The text of the reply, or what was raised."""
+    async with client(*middlewares) as session:
+        try:
+            async with session.post(url, data=data) as reply:
+                return await reply.text()
+        except Exception as error:  # noqa: BLE001 -- it is what the test is about
+            # CPython 3.11 does not trace who awaits a coroutine that returns from a throw.
+            await asyncio.sleep(0)
+            return error

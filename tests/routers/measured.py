@@ -24,7 +24,6 @@ __all__ = [
     "Facts",
     "facts",
     "fastest",
-    "first",
     "picker_of",
     "pool",
     "ranked",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -31,7 +32,8 @@ from llmstack.providers.openai import OpenAI
 from llmstack.providers.openai.complete import OPERATIONS, usage_after
 from llmstack.providers.secret import Secret
 from llmstack.testing.provider import Cut, FakeProvider, Reply
-from llmstack.testing.upstream import sleep
+from llmstack.testing.upstream import ScriptedUpstream, expect_request, sleep, stall
+from llmstack.testing.virtual import EPOCH, run_virtual
 from tests.providers.openai import scripts as s
 from tests.providers.openai.scripts import chunked, play, sized, text
 
@@ -163,12 +165,24 @@ def test_errors_name_the_endpoint() -> None:
     assert ("eu", "eu") == (early.endpoint, late.endpoint)
 
 
+def test_a_wait_may_be_a_date() -> None:
+    """Which is measured by the time of day, if the provider does not tell its own."""
+    head = b"HTTP/1.1 503 No\r\nRetry-After: Thu, 01 Jan 2026 00:01:00 GMT\r\n"
+
+    async def main(leaf: OpenAI, _upstream: ScriptedUpstream) -> None:
+        with pytest.raises(Overloaded) as caught:
+            await leaf(s.request())
+        assert pytest.approx(60) == caught.value.retry_after
+
+    assert EPOCH == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    run_virtual(s.serve([[expect_request, sized(b"", head)]], main))
+
+
 def test_a_reply_that_is_no_stream_is_no_stream() -> None:
     """Nor the other way round."""
     whole = play(sized(GOOD)).error
-    stream = play(
-        sized(s.WHOLE, s.OK + b"Content-Type: text/event-stream\r\n"), asked=s.request(stream=False)
-    ).error
+    # It is not waited for: it may have no end.
+    stream = play(s.SSE, chunked(text("x")), stall, asked=s.request(stream=False)).error
 
     assert ["ProtocolError"] * 2 == [type(whole).__name__, type(stream).__name__]
 

@@ -34,6 +34,7 @@ Step = tuple[str, int, str]
 indexes = st.integers(0, 2)
 steps = st.one_of(
     st.tuples(st.just("text"), indexes, st.sampled_from(["", "a", 'b"\\', "ö"])),
+    st.tuples(st.just("text and finish"), indexes, st.just("a")),
     st.tuples(st.just("finish"), indexes, st.sampled_from(["stop", "length"])),
     st.tuples(st.just("usage"), st.integers(1, 9), st.just("")),
     st.tuples(st.just("finish and usage"), indexes, st.just("stop")),
@@ -84,6 +85,8 @@ def bytes_of(step: Step) -> bytes:
     match kind:
         case "text":
             return of({"content": what}, None, n)
+        case "text and finish":
+            return of({"content": what}, "stop", n)
         case "finish":
             return of({}, what, n)
         case "usage":
@@ -99,6 +102,7 @@ A: Final = ("text", 0, "a")
 
 @given(script=st.lists(steps, max_size=12), terminal=st.booleans())
 @example(script=[A, A, ("finish", 0, "stop"), A, ("usage", 3, ""), ("done", 0, "")], terminal=False)
+@example(script=[A, ("text and finish", 0, "a"), ("text and finish", 0, "b")], terminal=False)
 @example(script=[A, ("text", 1, "a"), ("finish", 0, "stop"), ("done", 0, "")], terminal=False)
 @example(script=[A, ("finish", 0, "stop"), ("finish", 0, "length")], terminal=False)
 @example(script=[A, ("finish", 0, "stop"), ("finish and usage", 0, "stop")], terminal=False)
@@ -193,6 +197,7 @@ FAULTS: Final[dict[str, tuple[bytes, str, type[LLMStackError]]]] = {
     ),
     "finish": (of({}, "error"), "", ServerError),
     "finish of DeepSeek": (of({}, "insufficient_system_resource"), "", Overloaded),
+    "ordinary but for its name": (of({"content": "b"}), "error", ServerError),
     "no JSON": (b"oops", "", ProtocolError),
     "no object": (b"[1]", "", ProtocolError),
     "cut": (of({"content": "a"})[:-1], "", ProtocolError),

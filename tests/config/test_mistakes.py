@@ -1,0 +1,225 @@
+"""What is wrong with a file is told at once: where it is, what it is, and what may be meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from llmstack.config import parse
+from tests.config.example import EXAMPLE, LAYERED, mistakes_of
+
+
+CORPUS: Final = Path(__file__).parents[1] / "corpus" / "config" / "mistakes.txt"
+URL: Final = "http://127.0.0.1:9001"
+ROUTE: Final = '[routes.chat]\nlayers = [{ use = "round_robin", endpoints = ["eu"] }]\n'
+#: A file in which the endpoint is right.
+BASICS: Final = f'provider = "openai"\nbase_url = "{URL}"\n'
+RIGHT: Final = f"[endpoints.eu]\n{BASICS}{ROUTE}"
+
+
+def told_of(section: str) -> list[tuple[str, str]]:
+    """The pairs of lines under a heading: what is written, and what is told of it."""
+    _, _, rest = CORPUS.read_text().partition(f"\n[{section}]\n")
+    lines = rest.partition("\n\n")[0].splitlines()
+    return [(line, told.strip()) for line, told in zip(lines[::2], lines[1::2], strict=True)]
+
+
+@pytest.mark.parametrize(("line", "expected"), told_of("server"))
+def test_the_server(line: str, expected: str) -> None:
+    """Each setting has its type and its bounds, and a message that reads well."""
+    assert [f"line 2: server.{expected}"] == mistakes_of(f"[server]\n{line}\n{RIGHT}")
+
+
+@pytest.mark.parametrize(("line", "expected"), told_of("endpoint"))
+def test_an_endpoint(line: str, expected: str) -> None:
+    """A provider, a place, and what may be said of it."""
+    key = line.partition(" ")[0]
+    lines = [each for each in RIGHT.splitlines() if not each.startswith(f"{key} ")]
+    text = "\n".join([lines[0], line, *lines[1:]])
+
+    assert [f"line 2: endpoints.eu.{expected}"] == mistakes_of(text)
+
+
+@pytest.mark.parametrize(("layer", "expected"), told_of("layer"))
+def test_a_layer(layer: str, expected: str) -> None:
+    """What a layer has to say about its settings is told at their place."""
+    text = LAYERED.format(f'\n{layer},\n{{ use = "round_robin", endpoints = ["eu"] }}')
+
+    assert [f"line 5: routes.chat.layers[0]{expected}"] == mistakes_of(text)
+
+
+@pytest.mark.parametrize(("router", "expected"), told_of("router"))
+def test_a_router(router: str, expected: str) -> None:
+    """Names that mean nothing, and names that lead nowhere."""
+    text = LAYERED.format(f"{{ {router} }}")
+
+    assert [f"line 4: routes.chat.layers[0]{expected}"] == mistakes_of(text)
+
+
+def test_a_layer_without_a_name_is_told_which_there_are() -> None:
+    """There is no layer without one."""
+    (said,) = mistakes_of(LAYERED.format('{}, { use = "round_robin", endpoints = ["eu"] }'))
+
+    assert said.startswith("line 4: routes.chat.layers[0].use: must name a layer; there are ci")
+
+
+ROBIN: Final = '{ use = "round_robin", endpoints = ["eu"] }'
+LATE: Final = "retry must be below deadline: waiting must not outlive the caller"
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("", "3: routes.chat.layers: its length must be >= 1, not 0"),
+        (
+            '{ use = "retry" }',
+            "3: routes.chat.layers: a route has one router, and this has no router",
+        ),
+        (
+            f'{ROBIN}, {{ use = "fallback", endpoints = ["us"] }}',
+            "3: routes.chat.layers: a route has one router, and this has 2 routers",
+        ),
+        (
+            f'{{ use = "retry" }},\n{ROBIN},\n{{ use = "deadline", seconds = 3 }}',
+            f"6: routes.chat.layers[2]: wrong order of layers: {LATE}",
+        ),
+    ],
+    ids=["none", "no router", "two routers", "order"],
+)
+def test_a_route(layers: str, expected: str) -> None:
+    """One router, in an order that works; the place is that of the layer below."""
+    assert [f"line {expected}"] == mistakes_of(LAYERED.format(layers))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "",
+            [
+                "1: endpoints: there must be at least one [endpoints.NAME]",
+                "1: routes: there must be at least one [routes.NAME]",
+            ],
+        ),
+        (
+            f"server = 3\nendpoints = 3\n{ROUTE}",
+            [
+                "1: server: must be a table, not 3",
+                "2: endpoints: there must be at least one [endpoints.NAME]",
+                "4: routes.chat.layers[0].endpoints[0]: unknown endpoint 'eu'; there is chat",
+            ],
+        ),
+        (
+            "routes = {}\n[endpoints]\neu = 3\n[x]\n",
+            [
+                "1: routes: there must be at least one [routes.NAME]",
+                "3: endpoints.eu: must be a table, not 3",
+                "4: x: is no table here; there are endpoints, routes, server",
+            ],
+        ),
+        (
+            f'[endpoints.""]\n{RIGHT}[route]\n',
+            [
+                '1: endpoints."": a name must have at least one character',
+                "7: route: is no table here; did you mean 'routes'?",
+            ],
+        ),
+        (
+            f"{RIGHT.replace('.eu', '.chat')}[endpoints.eu]",
+            [
+                "4: routes.chat: an endpoint has that name too",
+                "6: endpoints.eu.provider: is missing",
+                "6: endpoints.eu.base_url: is missing",
+            ],
+        ),
+        (
+            f"{RIGHT}[endpoints.us]\nmodels = {{}}\nmodel = 'a'\n{BASICS}",
+            ["6: endpoints.us: models and model exclude each other: a map, or one name for all"],
+        ),
+    ],
+    ids=["empty", "no tables", "wrong tables", "names", "missing", "exclusive"],
+)
+def test_the_whole(text: str, expected: list[str]) -> None:
+    """What is missing has the line of the nearest thing that is there."""
+    assert [f"line {each}" for each in expected] == mistakes_of(text)
+
+
+MANY: Final = """\
+[routes.one]
+layers = [{ use = "round_robin", endpoints = ["two", "two", "eux"] }]
+[routes.two]
+layers = [
+  { use = "timeout", idle = 0, total = 0, x = 1 },
+  "retry",
+  { use = "retry" },
+  { use = "deadline", seconds = 0 },
+  { use = "fallback", endpoints = ["three", "eu"] },
+  { use = "deadline", seconds = 1 },
+]
+[routes.three]
+layers = [{ use = "round_robin", endpoints = ["two"] }]
+[routes.four]
+layer = 1
+[endpoints.eu]
+weight = -1
+base_url = 3
+[server]
+listen = ""
+"""
+WRONG: Final = f"""\
+2: routes.one.layers[0].endpoints[2]: unknown endpoint 'eux'; did you mean 'eu'?
+5: routes.two.layers[0].idle: must be > 0.0, not 0
+5: routes.two.layers[0].total: must be > 0.0, not 0
+5: routes.two.layers[0].x: is no setting here; there are first_token, idle, total
+6: routes.two.layers[1]: must be a table with use = "…", not a string
+8: routes.two.layers[3].seconds: must be > 0.0, not 0
+10: routes.two.layers[5]: wrong order of layers: {LATE}
+13: routes.three.layers[0].endpoints[0]: the route leads back to itself: two > three > two
+14: routes.four.layers: is missing
+15: routes.four.layer: is no setting here; did you mean 'layers'?
+16: endpoints.eu.provider: is missing
+17: endpoints.eu.weight: must be a finite number >= 0, not -1
+18: endpoints.eu.base_url: must be a string, not 3
+20: server.listen: must be HOST:PORT, not ''
+"""
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+    """One wrong value hides no other one; a route with mistakes is no mistake of its users."""
+    assert [f"line {each}" for each in WRONG.splitlines()] == mistakes_of(MANY)
+
+
+def chain(length: int) -> str:
+    """So many routes, each of which names the next two."""
+    routes = (
+        f'[routes.r{n}]\nlayers = [{{ use = "fallback", endpoints = ["r{n + 1}", "r{n + 2}"] }}]\n'
+        for n in range(length)
+    )
+    last = (f"[routes.r{n}]\nlayers = [{ROBIN}]\n" for n in (length, length + 1))
+    return f"{''.join(routes)}{''.join(last)}{RIGHT}"
+
+
+def test_a_route_that_others_name_is_built_once() -> None:
+    """Or the time would double with each route, and here it would be 2 ** 30 times one."""
+    config = parse(chain(30))
+    broken = chain(30).replace('"eu"', '"eux"')
+
+    assert 33 == len(config.routes)
+    assert 3 == len(mistakes_of(broken))
+
+
+def test_a_long_chain_of_routes_is_told() -> None:
+    """A limit, and not the end of Python's stack."""
+    assert [
+        "line 66: routes.r32.layers[0].endpoints[0]: more than 32 routes name one another in a row",
+        "line 66: routes.r32.layers[0].endpoints[1]: more than 32 routes name one another in a row",
+    ] == mistakes_of(chain(300))[:2]
+
+
+def test_the_example_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the tests above would test something else."""
+    monkeypatch.setenv("EU_KEY", "sk-123")
+
+    assert {"chat", "*"} == set(parse(EXAMPLE).routes)
