@@ -87,8 +87,9 @@ def serve(config: str, listen: str | None) -> None:
     except ConfigError as error:
         _fail(f"Cannot serve: {error.message}.", 1)
     except OSError as error:
-        # asyncio puts what it tried to do into the text; the number has the reason alone.
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        # asyncio puts what it tried into the text; the number has the reason alone.
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror
         _fail(f"Cannot listen at {where[0]}:{where[1]}: {why}.", 1)
     click.echo("Stopped.")
 

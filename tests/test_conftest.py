@@ -94,6 +94,7 @@ def test_socket_of_another_test():
 
 
 def test_transport():
+    asyncio.new_event_loop().close()
     class Open(asyncio.Transport):
         def is_closing(self):
             return False
@@ -105,6 +106,7 @@ def test_never_awaited():
 
 
 def test_stream():
+    asyncio.new_event_loop().close()  # no stream is made without one
     kept.append(EventStream())
 
 

@@ -24,9 +24,18 @@ def _as_in(kind: type[Any], name: str) -> Any:  # noqa: ANN401 -- as attrs has i
 def address(listen: str) -> tuple[str, int]:
     """Split ``HOST:PORT``; `ConfigError` if it is something else."""
     host, _, port = listen.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 1 << 16):
+    digits = port.isascii() and port.isdigit() and len(port) < 6
+    if not (host and _is_host(host) and digits and int(port) < 1 << 16):
         raise ConfigError(f"must be HOST:PORT, not {listen!r}")
     return host.strip("[]"), int(port)
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up: its parts have from 1 to 63 characters."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _address(_table: object, _attribute: Attribute[str], value: str) -> None:

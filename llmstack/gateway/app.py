@@ -97,10 +97,9 @@ async def _expect(_request: web.Request) -> None:
 
 @asynccontextmanager
 async def _stacks(desk: Desk) -> AsyncIterator[None]:
-    """Start the stacks, each once: one may stand behind several names."""
-    stacks = {id(stack): stack for stack in desk.gateway.routes.values()}
+    """Start the stacks; one that stands behind several names is started once, it counts."""
     async with AsyncExitStack() as started:
-        for stack in stacks.values():
+        for stack in desk.gateway.routes.values():
             await started.enter_async_context(stack)
         desk.phase = "serving"
         yield

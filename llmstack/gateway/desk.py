@@ -71,14 +71,9 @@ class Desk:
         del self._under_way[task]
 
     def last_word(self, cancelled: asyncio.CancelledError) -> Problem:
-        """Return what to tell the client if it was `stop` that cancelled; else raise again.
-
-        A client that leaves cancels as well, but then there is nobody to tell.
-        """
-        task = cast("asyncio.Task[object]", asyncio.current_task())
-        if not self.stopped or self._under_way[task].transport is None:
+        """Return what to tell the client if it was `stop` that cancelled; else raise again."""
+        if not self.stopped:
             raise cancelled
-        task.uncancel()
         return self.problem_of(Draining("the server is shutting down"), "")
 
     def stop(self) -> None:

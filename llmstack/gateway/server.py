@@ -151,7 +151,7 @@ class _Connection(web.RequestHandler):
         if isinstance(exc, Exception) and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return desk.refused(desk.problem_of(exc, request_id), request_id)
         said = f"the request is not valid HTTP: {_why(exc)}"
-        return desk.refused(Problem(400, said, code="bad_http", close=True), request_id)
+        return desk.refused(Problem(400, said, code="bad_http"), request_id)
 
 
 def _why(error: BaseException | None) -> str:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,7 +124,7 @@ def test_mistakes_are_told_once_and_in_order() -> None:
     ) == raised.value.mistakes
 
 
-def _broken(_settings: object, _field: object, _value: object) -> None:
+def _broken(_settings: object, _field: Attribute[int], _value: int) -> None:
     raise ZeroDivisionError
 
 
@@ -138,5 +138,5 @@ def test_a_bug_is_no_mistake_of_the_file() -> None:
     reader = Reader(Mistakes({}))
 
     with pytest.raises(ZeroDivisionError):
-        reader.read({"number": 1}, Broken, ("broken",))
+        reader.read({"number": 1}, Broken, ("a", "broken"))
     assert () == reader.mistakes.texts

@@ -319,13 +319,14 @@ def test_a_client_that_leaves_before_the_reply_frees_the_provider() -> None:
 
 
 def test_who_served_is_the_last_who_did() -> None:
-    """Not one that was asked later, and lost."""
+    """Not one that was asked later and lost, and not a group."""
 
     async def hedged(request: Request) -> ls.Response:
         ledger = request.call.attempts
-        ledger.append(Attempt("eu", 0.0, how="failed", sends=1))
+        ledger.append(Attempt("eu", 0.0, how="ok", sends=1))
         ledger.append(Attempt("us", 0.0, how="ok", sends=1))
         ledger.append(Attempt("asia", 0.0, how="cancelled", sends=1))
+        ledger.append(Attempt("group", 0.0, how="ok", group=True, sends=1))
         return ls.Response(b"{}", headers={"Retry-After": "1", "Via": "x"})
 
     async def main() -> Answer:
