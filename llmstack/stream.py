@@ -94,6 +94,11 @@ class EventStream:
         """Tokens so far, as far as the provider has said."""
         return self.source.usage
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the next event is there, so that to ask for it is not to wait."""
+        return bool(self._held)
+
     def on_event(self, observer: Callable[[Event], None]) -> None:
         """Call *observer* with each event when it is handed to the reader."""
         self._observers.append(observer)

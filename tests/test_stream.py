@@ -282,3 +282,13 @@ def test_it_says_since_when_it_waits() -> None:
 
     # Used 0-3, waits 3-5, used 5-8, waits 8-10, used 10-13.
     assert [None, 3.0, None, 8.0, None] == seen
+
+
+def test_what_is_at_hand_needs_no_waiting() -> None:
+    """Held events are at hand; what the source has not given yet is not."""
+
+    async def main() -> list[bool]:
+        stream = stream_of([1.0, ScriptedEvent()], ScriptedEvent(), ScriptedEvent())
+        return [stream.at_hand, *[stream.at_hand async for _ in stream]]
+
+    assert [True, True, False, False] == run_virtual(main())[0]

@@ -62,11 +62,10 @@ async def _prepare(request: web.BaseRequest, response: web.StreamResponse) -> No
 async def _pass_on(
     request: web.BaseRequest, response: web.StreamResponse, stream: EventStream
 ) -> None:
-    held = stream._held  # noqa: SLF001 -- tells whether the next event is there already
     block: list[bytes] = []
     async for event in stream:
         block.append(event.raw)
-        if not held:
+        if not stream.at_hand:
             await _write(request, response, b"".join(block), last=stream.ended is not None)
             block.clear()
     await _write(request, response, b"", last=True)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from pathlib import PurePath
 from selectors import DefaultSelector, SelectorKey
+from string import digits
 from types import CoroutineType
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack, final
 
@@ -170,8 +171,12 @@ class _Steps(deque[asyncio.Handle]):
 
 def others(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     """Return the tasks of *loop* that are not done, but for the one that asks, by name."""
-    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    return sorted(tasks, key=lambda task: (len(task.get_name()), task.get_name()))
+
+    def place(task: asyncio.Task[Any]) -> tuple[str, int, str]:
+        name = task.get_name()
+        return name.rstrip(digits), len(name), name  # so that Task-9 comes before Task-10
+
+    return sorted(asyncio.all_tasks(loop) - {asyncio.current_task(loop)}, key=place)
 
 
 def waiting(loop: asyncio.AbstractEventLoop) -> list[str]:

@@ -1,0 +1,67 @@
+"""The page of the configuration has every setting with its type and its default."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, Final
+
+import attrs
+
+import llmstack as ls
+from llmstack.config.build import KEYS, LAYERS
+from llmstack.config.reading import NOT_IN_TOML
+from llmstack.config.tables import EndpointTable, ServerTable
+from tests.config.example import EXAMPLE
+from tests.config.test_settings import TABLES
+from tests.shape.source import ROOT
+
+
+PAGE: Final = (ROOT / "docs" / "reference" / "configuration.rst").read_text()
+ROW: Final = re.compile(r"^``(\w+)`` +(\w+) +(``.+?``|required|none|see below) ", re.MULTILINE)
+KINDS: Final = {bool: "boolean", int: "whole", float: "number", str: "string"}
+#: What cannot be told from the field: the page's words for it.
+WORDS: Final = {
+    "provider": ("string", "required"),
+    "api_key": ("string", "none"),
+    "models": ("table", "none"),
+    "price": ("table", "none"),
+    "capabilities": ("table", "none"),
+    "tags": ("array", "``[]``"),
+    "policy": ("table", "see below"),
+    "probes": ("table", "see below"),
+    "explore": ("table", "see below"),
+    "key": ("string", "``endpoint``"),
+    "triggers": ("array", "none"),
+    "unknown": ("string", "``last``"),
+}
+
+
+def row_of(field: attrs.Attribute[Any]) -> tuple[str, str, str]:
+    """What the page should say of a setting: its name, its type, its default."""
+    if field.name in WORDS:
+        return (field.name, *WORDS[field.name])
+    kind = next(word for known, word in KINDS.items() if field.type in {known, known | None})
+    default = {attrs.NOTHING: "required", None: "none"}.get(field.default)
+    shown = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    return field.name, kind, default or f"``{shown}``"
+
+
+def test_the_page_has_all_settings_and_no_others() -> None:
+    """Each row once, as the classes have it."""
+    kinds = [ServerTable, EndpointTable, ls.Price, ls.Capabilities, *LAYERS.values()]
+    kinds += [kind for *_, kind in TABLES]
+    said = NOT_IN_TOML | {"endpoints"}
+    fields = [a for kind in kinds for a in attrs.fields(attrs.resolve_types(kind))]
+
+    assert Counter(row_of(a) for a in fields if a.name not in said) == Counter(ROW.findall(PAGE))
+
+
+def test_the_page_names_all_that_can_be_named() -> None:
+    """Layers, keys, and what cannot be said; and its example is the one that is tested."""
+    named = {f'use = "{name}"' for name in LAYERS}
+    named |= {f"``{name}``" for name in [*KEYS, *NOT_IN_TOML]}
+    first, *_ = EXAMPLE.partition("models = ")
+
+    assert set() == {name for name in named if name not in PAGE}
+    assert re.sub(r"^(?=.)", "    ", first, flags=re.MULTILINE) in PAGE
