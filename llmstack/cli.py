@@ -11,6 +11,7 @@ import os
 from typing import NoReturn
 
 import click
+from attrs import asdict
 
 from llmstack import __version__
 
@@ -73,14 +74,8 @@ def serve(config: str, listen: str | None) -> None:
         _fail(f"--listen {error.message}", 2)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    server = loaded.server
     gateway = Gateway(
-        routes=loaded.routes,
-        listen=where,
-        max_body=server.max_body,
-        body_timeout=server.body_timeout,
-        shutdown_timeout=server.shutdown_timeout,
-        metrics=recorder.render,
+        routes=loaded.routes, metrics=recorder.render, **asdict(loaded.server) | {"listen": where}
     )
     try:
         asyncio.run(serving(gateway, started=lambda url: click.echo(f"Listening at {url}")))

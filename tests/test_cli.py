@@ -16,10 +16,13 @@ from pathlib import Path
 
 import click
 import pytest
+from attrs import fields
 from click.testing import CliRunner, Result
 
 import llmstack as ls
 from llmstack.cli import main
+from llmstack.config.tables import ServerTable
+from llmstack.gateway.routes import Gateway
 from tests.config.example import EXAMPLE, LAYERED
 from tests.shape.source import ROOT
 
@@ -202,6 +205,19 @@ def test_calls_are_counted_where_prometheus_looks(tmp_path: Path) -> None:
     assert 502 == raised.value.code
     assert 'llmstack_calls_total{endpoint="eu",' in metrics
     assert 'llmstack_calls_total{endpoint="",' in metrics
+
+
+def test_the_settings_of_the_server_are_those_of_the_gateway(tmp_path: Path) -> None:
+    """All by their names, and the limits hold: a body of 21 bytes is too long for 20."""
+    small = SMALL.replace("shutdown_timeout = 1", "max_body = 20, body_timeout = 1")
+    with serving(file(tmp_path, small)) as (_, url):
+        request = urllib.request.Request(f"{url}/embeddings", b"x" * 21)
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(request, timeout=10)
+        raised.value.close()
+
+    assert 413 == raised.value.code
+    assert {a.name for a in fields(ServerTable)} < {a.name for a in fields(Gateway)}
 
 
 def test_a_port_in_use_ends_with_1(tmp_path: Path) -> None:

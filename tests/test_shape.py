@@ -40,8 +40,6 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/__main__.py", "names", "llmstack.__main__"): "it is run, not imported",
     ("llmstack/call.py", "attributes", "Attempt"): "a record: the facts of one attempt",
     ("llmstack/combine.py", "broad except", "Exception"): "map_error: the user's function judges",
-    ("llmstack/config/reading.py", "broad except", "Exception"): "every error is told as a mistake",
-    ("llmstack/config/reading.py", "swallow", "Exception"): "the same: the user gets all at once",
     ("llmstack/errors.py", "length", "llmstack.errors"): "the whole tree in one file, and drawn",
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",

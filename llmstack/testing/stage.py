@@ -29,10 +29,25 @@ from llmstack.messages import Request
 from llmstack.routers.plan import Terms
 from llmstack.routers.router import Picker, RouterService
 from llmstack.service import Layer
+from llmstack.stream import EventStream
+from llmstack.testing.drawn import hold
 from llmstack.testing.scripted import ScriptedEvent, echo, stream_of
 
 
-__all__ = ["ACTS", "MODEL", "Books", "Place", "Seen", "Stage", "Troupe", "Turn", "still_out"]
+__all__ = [
+    "ACTS",
+    "MODEL",
+    "Books",
+    "Makes",
+    "Place",
+    "Seen",
+    "Stage",
+    "Troupe",
+    "Turn",
+    "still_out",
+]
+
+Makes = Callable[[list[Endpoint]], Layer]
 
 MODEL: Final = "m"
 
@@ -77,7 +92,6 @@ class Turn:
 
     acts: tuple[str, ...]
     pause: float = 0.0
-    stream: bool = False
 
 
 @final
@@ -164,7 +178,7 @@ class Seen:
 class Stage:
     """A router over endpoints, ready to be called."""
 
-    make: Callable[[list[Endpoint]], Layer]
+    make: Makes
     places: Sequence[Place]
     names: Sequence[str]
     seed: int
@@ -187,9 +201,15 @@ class Stage:
         plan = getattr(self.stack.services[0], "plan", None)
         return None if plan is None else plan(request).order
 
+    def check_books(self) -> None:
+        """Raise `AssertionError` unless each choice was settled once."""
+        if self.books is not None:
+            wrong = [*self.books.wrong, *(f"{name} was never settled" for name in self.books.open)]
+            hold(not wrong, f"each choice is settled once: {', '.join(wrong)}")
+
     async def call(self, turn: Turn, request: Request | None = None, *, plans: bool = True) -> Seen:
         """Send a request while the endpoints do as *turn* says."""
-        request = request or Request(MODEL, stream=turn.stream)
+        request = request or Request(MODEL)
         troupe = self.troupe
         troupe.turn, troupe.asked, troupe.raised = turn, [], []
         planned = self.plan(request) if plans else None
@@ -200,6 +220,26 @@ class Stage:
             outcome = error.with_traceback(None)
         ledger = tuple(attempt.endpoint for attempt in request.call.attempts)
         return Seen(tuple(troupe.asked), tuple(troupe.raised), outcome, planned, ledger)
+
+    async def crowd(self, turn: Turn, many: int) -> None:
+        """Send so many requests at once: some leave, some close their stream, some drop it."""
+        self.troupe.turn = turn
+        calls = [
+            asyncio.ensure_future(self._streamed(n))  # noqa: TID251 -- gathered below
+            for n in range(many)
+        ]
+        await asyncio.sleep(self.delay / 2)
+        for call in calls[::4]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _streamed(self, n: int) -> None:
+        reply = await self.stack(Request(MODEL, stream=n % 2 == 0))
+        if isinstance(reply, EventStream) and n % 3 == 0:
+            await reply.aclose()
+        elif isinstance(reply, EventStream) and n % 3 == 1:
+            async for _ in reply:
+                pass
 
 
 def still_out(statistics: Mapping[Any, Any]) -> int:

@@ -27,6 +27,7 @@ base_url = "http://127.0.0.1:9002/v1"
 models = { chat = "gpt-4o", "*" = "*" }
 capabilities = { context = 128_000, vision = false }
 tags = ["usa", "no-training"]
+connect = 1.5
 
 [routes.chat]                            # callers ask for model "chat"; "*" takes every other name
 layers = [                               # reads like ServiceBuilder: first is outermost

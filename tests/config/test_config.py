@@ -63,7 +63,7 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert eu.service.transport is us.service.transport
     assert ("http://127.0.0.1:9001/v1", 3.0) == (eu.service.base_url, eu.service.connect)
     assert "sk-canary" == (eu.service.api_key.reveal() if eu.service.api_key else "")
-    assert us.service.api_key is None
+    assert (None, 1.5) == (us.service.api_key, us.service.connect)
 
 
 def test_a_route_can_stand_where_an_endpoint_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from tests.config.example import EXAMPLE, LAYERED, mistakes_of
 CORPUS: Final = Path(__file__).parents[1] / "corpus" / "config" / "mistakes.txt"
 URL: Final = "http://127.0.0.1:9001"
 ROUTE: Final = '[routes.chat]\nlayers = [{ use = "round_robin", endpoints = ["eu"] }]\n'
+ROBIN: Final = '{ use = "round_robin", endpoints = ["eu"] }'
 #: A file in which the endpoint is right.
 BASICS: Final = f'provider = "openai"\nbase_url = "{URL}"\n'
 RIGHT: Final = f"[endpoints.eu]\n{BASICS}{ROUTE}"
@@ -65,7 +66,14 @@ def test_a_layer_without_a_name_is_told_which_there_are() -> None:
     assert said.startswith("line 4: routes.chat.layers[0].use: must name a layer; there are ci")
 
 
-ROBIN: Final = '{ use = "round_robin", endpoints = ["eu"] }'
+def test_what_is_wrong_in_one_line_is_in_order() -> None:
+    """That of the alphabet, whatever the hash seed."""
+    extra = ", ".join(f"{name}zzz = 1" for name in "hgfedcba")
+    said = mistakes_of(LAYERED.format(f'{{ use = "retry", {extra} }}, {ROBIN}'))
+
+    assert [f"{name}zzz" for name in "abcdefgh"] == [each.split(": ")[1][-4:] for each in said]
+
+
 LATE: Final = "retry must be below deadline: waiting must not outlive the caller"
 
 

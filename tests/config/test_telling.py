@@ -40,7 +40,7 @@ def test_what_is_not_toml(text: str, expected: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """Why not, in the words of the system."""
     binary = tmp_path / "binary.toml"
-    binary.write_bytes(b"a = 1\n# \xff")
+    binary.write_bytes(b"a = 1\n# \xff\nb = 1\n# \xff")
     expected = {
         tmp_path / "none.toml": "it cannot be read: No such file or directory",
         tmp_path: "it cannot be read: Is a directory",
