@@ -122,7 +122,7 @@ def test_mistakes_end_with_2(command: str, tmp_path: Path) -> None:
     assert [
         f"{path} has 2 mistakes:",
         "  line 10: endpoints.eu.weigth: is no setting here; did you mean 'weight'?",
-        "  line 22: routes.chat.layers[1].use: 'retyr' is no layer; did you mean 'retry'?",
+        "  line 23: routes.chat.layers[1].use: 'retyr' is no layer; did you mean 'retry'?",
     ] == result.stderr.splitlines()
 
 
@@ -211,7 +211,8 @@ def test_the_settings_of_the_server_are_those_of_the_gateway(tmp_path: Path) -> 
     """All by their names, and the limits hold: a body of 21 bytes is too long for 20."""
     small = SMALL.replace("shutdown_timeout = 1", "max_body = 20, body_timeout = 1")
     with serving(file(tmp_path, small)) as (_, url):
-        request = urllib.request.Request(f"{url}/embeddings", b"x" * 21)
+        json_type = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{url}/embeddings", b"x" * 21, json_type)
         with pytest.raises(urllib.error.HTTPError) as raised:
             urllib.request.urlopen(request, timeout=10)
         raised.value.close()
