@@ -52,7 +52,7 @@ def run_demo(seconds: float, seed: int, *, as_json: bool = False) -> int:
         click.echo(json.dumps(summary.as_dict()))
     else:
         click.echo(f"\n{summary.says()}\n\nThe stack that did it:\n\n{source()}")
-    return 1 if summary.failures else 0
+    return summary.exit_code
 
 
 async def _play(seconds: float, seed: int, screen: Screen, logs: list[Any]) -> Summary:
@@ -74,6 +74,8 @@ async def _play(seconds: float, seed: int, screen: Screen, logs: list[Any]) -> S
         finally:
             play.cancel()
             await asyncio.wait([play])
+        if not play.cancelled():
+            play.result()  # what broke the show breaks the demo
         extra = await added(session, providers[0].base_url, url)
     return show.summary(Acts(seconds), seed, extra)
 

@@ -55,6 +55,11 @@ class Summary:
     seconds: float
     seed: int
 
+    @property
+    def exit_code(self) -> int:
+        """1 if a caller saw a failure: two healthy endpoints were left at any time."""
+        return 1 if self.failures else 0
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures, rounded to what they are good for."""
         return {

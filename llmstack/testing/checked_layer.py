@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, Final, final
 
 from attrs import define, field, frozen
-from hypothesis import strategies as st
 
 from llmstack.builder import ServiceBuilder, Stack
 from llmstack.call import Outcome
@@ -27,7 +26,7 @@ from llmstack.errors import BadRequest, LLMStackError, Overloaded, StreamBroken
 from llmstack.service import Layer, observe
 from llmstack.stream import EventStream
 from llmstack.testing.cancel import CancelledRun, cancelled_everywhere
-from llmstack.testing.drawn import for_all, hold
+from llmstack.testing.drawn import for_all, hold, st
 from llmstack.testing.scripted import (
     ScriptedEvent,
     ScriptedService,
@@ -260,6 +259,7 @@ def _survives_cancels(scene: _Scene, lines: Sequence[Line]) -> None:
         hold(not run.cancels or run.ended == "cancelled", "a cancellation is never swallowed")
         _check_quiet(stack, inner)
         inner.lines.clear()
+        await asyncio.sleep(LONG)
         said = await _outcome(stack(scene.request()))
         hold(said == "ok", f"after a cancel a call is served as before, and not {said}")
 

@@ -330,4 +330,5 @@ async def leaves_tasks(
 ) -> object:
     """Ask in a task that outlives the caller."""
     task = asyncio.ensure_future(walk(request, endpoints, inner))  # noqa: TID251
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
     return await asyncio.shield(task)
