@@ -13,7 +13,7 @@ from typing import Final, Protocol, final
 from attrs import define, field
 
 
-__all__ = ["SECONDS", "Add", "Histogram", "MemoryRecorder", "Recorder"]
+__all__ = ["SECONDS", "Add", "Counter", "Histogram", "MemoryRecorder", "Recorder"]
 
 #: Adds to a counter, or one observation to a histogram.
 Add = Callable[[float], None]
@@ -70,10 +70,13 @@ class Histogram:
 
 @final
 @define(eq=False)
-class _Counter:
+class Counter:
+    """A number that grows."""
+
     value: float = 0.0
 
     def add(self, amount: float) -> None:
+        """Let it grow by *amount*."""
         self.value += amount
 
 
@@ -95,12 +98,12 @@ class MemoryRecorder:
     1.0
     """
 
-    counters: dict[_Key, _Counter] = field(factory=dict, init=False)
+    counters: dict[_Key, Counter] = field(factory=dict, init=False)
     histograms: dict[_Key, Histogram] = field(factory=dict, init=False)
 
     def counter(self, name: str, _says: str, labels: Mapping[str, str], /) -> Add:
         """Return how to add to the counter."""
-        return self.counters.setdefault(_key(name, labels), _Counter()).add
+        return self.counters.setdefault(_key(name, labels), Counter()).add
 
     def histogram(self, name: str, _says: str, labels: Mapping[str, str], /) -> Add:
         """Return how to observe in the histogram."""

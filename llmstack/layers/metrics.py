@@ -67,32 +67,33 @@ class Series:
 
     def _record(self, endpoint: str, started: float, outcome: Outcome) -> None:
         error = type(outcome.error).__name__ if outcome.error is not None else ""
-        self._count("calls", endpoint, 1.0, outcome.how, error)
+        self._add(("calls", outcome.how, error), endpoint, 1.0)
         if outcome.first is not None:
-            self._time("call", endpoint, outcome.ended - started)
-            self._time("first_content", endpoint, outcome.first - started)
-        if outcome.usage is not None:
-            self._count("tokens", endpoint, outcome.usage.input, "input")
-            self._count("tokens", endpoint, outcome.usage.cached, "cached")
-            self._count("tokens", endpoint, outcome.usage.output, "output")
+            self._add(("call",), endpoint, outcome.ended - started)
+            self._add(("first_content",), endpoint, outcome.first - started)
+        usage = outcome.usage
+        if usage is not None:
+            self._add(("tokens", "input"), endpoint, usage.input)
+            self._add(("tokens", "cached"), endpoint, usage.cached)
+            self._add(("tokens", "output"), endpoint, usage.output)
         if outcome.cost is not None:
-            self._count("cost", endpoint, outcome.cost)
+            self._add(("cost",), endpoint, outcome.cost)
 
-    def _count(self, what: str, endpoint: str, amount: float, *labels: str) -> None:
-        add = self._made.get((what, *labels))
+    def _add(self, series: tuple[str, ...], endpoint: str, amount: float) -> None:
+        """Add to *series*: what is counted, and the values of its labels but the endpoint."""
+        add = self._made.get(series)
         if add is None:
-            name, says, names = _COUNTERS[what]
-            given = dict(zip(names, (endpoint, *labels), strict=True))
-            add = self._made[what, *labels] = self.recorder.counter(name, says, given)
+            add = self._made[series] = self._make(series, endpoint)
         add(amount)
 
-    def _time(self, what: str, endpoint: str, seconds: float) -> None:
-        add = self._made.get((what,))
-        if add is None:
+    def _make(self, series: tuple[str, ...], endpoint: str) -> Add:
+        what, *labels = series
+        if what in _HISTOGRAMS:
             name, says = _HISTOGRAMS[what]
-            add = self.recorder.histogram(name, says, {"endpoint": endpoint})
-            self._made[what,] = add
-        add(seconds)
+            return self.recorder.histogram(name, says, {"endpoint": endpoint})
+        name, says, names = _COUNTERS[what]
+        given = dict(zip(names, (endpoint, *labels), strict=True))
+        return self.recorder.counter(name, says, given)
 
 
 @final

@@ -19,11 +19,11 @@ from aiohttp import (
     ClientError,
     ClientOSError,
     ClientPayloadError,
-    ClientResponse,
     ClientResponseError,
     ConnectionTimeoutError,
     ServerDisconnectedError,
 )
+from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field
 
 from llmstack.errors import (
@@ -33,6 +33,7 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from llmstack.providers.wire import Exchange
 
 
 __all__ = ["BadFraming", "Incoming", "fault_of"]
@@ -53,7 +54,10 @@ _HARMLESS: Final = (ClientConnectorError, ConnectionTimeoutError, ClientOSError,
 _MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError], str]]] = (
     ((ClientConnectorDNSError,), ConnectionFailed, "the name of the host is not known"),
     ((ServerDisconnectedError,), ConnectionLost, "the connection was closed before a reply"),
-    ((ClientResponseError, BadFraming, RuntimeError), ProtocolError, "the reply is not HTTP"),
+    (
+        (HttpProcessingError, ClientResponseError, BadFraming, RuntimeError),
+        *(ProtocolError, "the reply is not HTTP"),
+    ),
     ((ClientPayloadError,), ConnectionLost, "the connection was cut inside the reply"),
 )
 
@@ -100,12 +104,13 @@ def _without_frames(error: BaseException) -> BaseException:
 class Incoming:
     """The head of a reply, and its body to be read; whoever has it closes or releases it."""
 
-    response: ClientResponse = field(repr=False)
+    response: Exchange = field(repr=False)
     _lost: asyncio.Future[None] | None = field(default=None, init=False, repr=False)
     _linger: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         connection = self.response.connection
+        # Most whole replies have come at once, and their connection is given back already.
         protocol = None if connection is None else connection.protocol
         # aiohttp 3.14.5 tells nobody when it cannot read on in the middle of a body: it
         # closes the connection, and a reader waits for ever. So the loss itself is heard.

@@ -13,29 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from io import BytesIO
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Self, final
 
 from aiohttp import (
     ClientError,
+    ClientRequest,
     ClientSession,
     ClientTimeout,
     DummyCookieJar,
     TCPConnector,
 )
+from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field
 from yarl import URL
 
 from llmstack.errors import UpstreamError
 from llmstack.providers.incoming import Incoming, fault_of
+from llmstack.providers.wire import ask
 
 
 __all__ = ["Outgoing", "Transport", "timeout"]
-
-#: A longer body is written in pieces, so that the loop can breathe; aiohttp warns of others.
-IN_PIECES: Final = 1 << 20
 
 
 def timeout(connect: float) -> ClientTimeout:
@@ -49,22 +47,23 @@ def timeout(connect: float) -> ClientTimeout:
 @final
 @define(eq=False)
 class Outgoing:
-    """One request as it is written; its headers have the key in them, so they are not shown."""
+    """One request as it is written; its *head* has the key in it, so it is not shown."""
 
-    method: str
     url: URL
     timeout: ClientTimeout
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    head: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @final
 @define(eq=False)
 class _Lane:
-    """What belongs to one loop: its session, and how many blocks are inside."""
+    """What belongs to one loop: its session, how many blocks are inside, and where to ask."""
 
     session: ClientSession
+    connector: TCPConnector
     users: int = 0
+    asked: dict[URL, ClientRequest] = field(factory=dict)
 
 
 @final
@@ -87,20 +86,17 @@ class Transport:
 
     async def send(self, outgoing: Outgoing) -> Incoming:
         """Write the request and wait for the head of the reply."""
-        body = outgoing.body
+        lane, url = self._lane(), outgoing.url
+        where = lane.asked.get(url)
+        if where is None:
+            # Of it only the address is used; there is one for each path of a leaf.
+            where = lane.asked[url] = ClientRequest("GET", url, loop=asyncio.get_running_loop())
         try:
-            response = await self.session.request(
-                outgoing.method,
-                outgoing.url,
-                data=BytesIO(body) if body is not None and len(body) > IN_PIECES else body,
-                headers=outgoing.headers,
-                timeout=outgoing.timeout,
-                allow_redirects=False,
+            return Incoming(
+                await ask(lane.connector, where, outgoing.timeout, outgoing.head, outgoing.body)
             )
-        except (ClientError, OSError) as error:
+        except (ClientError, HttpProcessingError, OSError) as error:
             fault: UpstreamError = fault_of(error)
-        else:
-            return Incoming(response)
         # Outside of the handler, so that what aiohttp says of the request is not chained.
         raise fault
 
@@ -134,13 +130,14 @@ class Transport:
             # A loop that is over keeps its session from being collected no longer.
             for old in [old for old in self._lanes if old.is_closed()]:
                 del self._lanes[old]
-            lane = self._lanes[loop] = _Lane(_session(self.ssl))
+            connector = TCPConnector(limit=0, ssl=True if self.ssl is None else self.ssl)
+            lane = self._lanes[loop] = _Lane(_session(connector), connector)
         return lane
 
 
-def _session(context: ssl.SSLContext | None) -> ClientSession:
+def _session(connector: TCPConnector) -> ClientSession:
     return ClientSession(
-        connector=TCPConnector(limit=0, ssl=True if context is None else context),
+        connector=connector,
         cookie_jar=DummyCookieJar(),
         timeout=ClientTimeout(total=None),
         trust_env=False,

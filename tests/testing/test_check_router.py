@@ -32,7 +32,9 @@ from tests.testing.wrong_routers import (
     leaves_tasks,
     lets_refusals_through,
     never_insists,
+    peeks_ahead,
     picks,
+    settles_twice,
     swallows_cancels,
     walk,
     wraps_failures,
@@ -82,6 +84,20 @@ def test_a_wrong_picker_is_found_out(picker: type[InOrder], promise: str) -> Non
     """And the promise that it breaks is named."""
     with pytest.raises(AssertionError, match=promise):
         check_router(picks(picker))
+
+
+@pytest.mark.parametrize(
+    ("make", "promise"),
+    [
+        (settles_twice, "each choice is settled once: . was settled more often than chosen"),
+        (peeks_ahead, "each choice is settled once: . was never settled"),
+    ],
+    ids=["twice", "never"],
+)
+def test_a_choice_that_is_not_settled_once_is_found_out(make: Makes, promise: str) -> None:
+    """Whoever does it, picker or shell."""
+    with pytest.raises(AssertionError, match=promise):
+        check_router(make)
 
 
 def test_an_order_that_ought_not_to_matter_is_found_out() -> None:

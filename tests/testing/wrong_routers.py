@@ -105,9 +105,8 @@ class Turning(InOrder):
     def order(
         self, _request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
     ) -> Iterator[ls.Endpoint]:
-        if endpoints:
-            first = next(self.turns) % len(endpoints)
-            yield from [*endpoints[first:], *endpoints[:first]]
+        first = next(self.turns) % max(1, len(endpoints))
+        yield from [*endpoints[first:], *endpoints[:first]]
 
 
 @define(eq=False)
@@ -160,6 +159,35 @@ class Picks:
 
     def __call__(self, inner: ls.Service[ls.Request, Any], /) -> RouterService:
         return RouterService(ls.EndpointSet(self.endpoints), self.picker(self.endpoints), inner)
+
+
+def _settles_twice(router: RouterService, request: ls.Request) -> None:
+    assert request.endpoint is not None
+    router.picker.settle(request.endpoint, 0.0, ls.Outcome(0.0))
+
+
+def _peeks_ahead(router: RouterService, request: ls.Request) -> None:
+    next(router.picker.order(request, router.endpoints.enabled, 0.0))
+
+
+@frozen
+class Meddles:
+    """A router layer that does something to its picker for each attempt."""
+
+    endpoints: list[ls.Endpoint]
+    does: Callable[[RouterService, ls.Request], None]
+
+    def __call__(self, inner: ls.Service[ls.Request, Any], /) -> RouterService:
+        async def meddled(request: ls.Request, /) -> object:
+            self.does(router, request)
+            return await inner(request)
+
+        router = RouterService(ls.EndpointSet(self.endpoints), InOrder(self.endpoints), meddled)
+        return router
+
+
+settles_twice: Makes = partial(Meddles, does=_settles_twice)
+peeks_ahead: Makes = partial(Meddles, does=_peeks_ahead)
 
 
 def picks(picker: type[InOrder]) -> Makes:
@@ -241,9 +269,8 @@ async def lets_refusals_through(
     request: ls.Request, endpoints: list[ls.Endpoint], inner: ls.Service[ls.Request, Any]
 ) -> object:
     """Ask the first one, and nobody else when it refuses."""
-    for endpoint in endpoints:
-        return await settled(request, endpoint, inner)
-    raise ls.NoEndpoint
+    first = next(iter(endpoints), None)
+    return await (settled(request, first, inner) if first else walk(request, [], inner))
 
 
 async def never_insists(

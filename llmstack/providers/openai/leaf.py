@@ -43,11 +43,7 @@ __all__ = ["OpenAI"]
 #: Bytes of an error body that are read.
 ERROR_MAX: Final = 64 << 10
 
-_COMMON: Final[Mapping[str, str]] = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": "llmstack",
-}
+_COMMON: Final = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: llmstack\r\n"
 EVENTS: Final = "text/event-stream"
 JSON: Final = "application/json"
 _PAGES: Final = frozenset({"text/html", "application/xhtml+xml", EVENTS})
@@ -99,11 +95,11 @@ class OpenAI:
     organization: str | None = field(default=None, validator=_sendable, kw_only=True, repr=False)
     limit: int = field(default=64 << 20, validator=validators.ge(1), kw_only=True, repr=False)
     done_is_terminal: bool = field(default=False, kw_only=True, repr=False)
-    _urls: Mapping[str, URL] = field(init=False, repr=False)
+    _heads: Mapping[str, tuple[URL, str]] = field(init=False, repr=False)
     _timeout: ClientTimeout = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._urls = {name: URL(self.base_url + each.path) for name, each in OPERATIONS.items()}
+        self._heads = {name: self._head(each) for name, each in OPERATIONS.items()}
         self._timeout = timeout(self.connect)
 
     async def __call__(self, request: Request, /) -> Reply:
@@ -134,19 +130,26 @@ class OpenAI:
         """Leave the transport, which closes its connections if nobody else is inside."""
         await self.transport.__aexit__(kind, error, trace)
 
+    def _head(self, operation: Operation) -> tuple[URL, str]:
+        """Return where to ask for *operation*, and the head of a request without the key."""
+        url = URL(self.base_url + operation.path)
+        line = (
+            f"{operation.method} {url.raw_path} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        )
+        of = f"OpenAI-Organization: {self.organization}\r\n" if self.organization else ""
+        kind = f"Content-Type: {JSON}\r\n" if operation.method == "POST" else ""
+        return url, line + _COMMON + of + kind
+
     def _outgoing(self, operation: Operation, request: Request) -> Outgoing:
-        headers = dict(_COMMON)
+        url, head = self._heads[request.operation]
         if self.api_key is not None:
-            # Built for each request, so that the key is kept in its secret alone.
-            headers["Authorization"] = f"Bearer {self.api_key.reveal()}"
-        if self.organization is not None:
-            headers["OpenAI-Organization"] = self.organization
-        url = self._urls[request.operation]
+            # Added for each request, so that the key is kept in its secret alone.
+            head = f"{head}Authorization: Bearer {self.api_key.reveal()}\r\n"
         if operation.method == "GET":
-            return Outgoing("GET", url, self._timeout, headers)
-        headers["Content-Type"] = JSON
+            return Outgoing(url, self._timeout, f"{head}\r\n".encode())
         body = _body(request, stream=request.stream and operation.streams)
-        return Outgoing("POST", url, self._timeout, headers, body)
+        head = f"{head}Content-Length: {len(body)}\r\n\r\n"
+        return Outgoing(url, self._timeout, head.encode(), body)
 
     async def _replied(
         self, operation: Operation, request: Request, incoming: Incoming, name: str | None

@@ -1,0 +1,114 @@
+"""One request and its reply on a connection of aiohttp's pool, without a session between.
+
+aiohttp makes and pools the connections, and reads the replies. What its session adds to
+that (cookies, redirects, a body that may be anything, a task that writes it) takes 45
+microseconds of the 150 of a bare call, and a leaf needs none of it.
+
+Errors: those of aiohttp, for `incoming.fault_of` to translate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, final
+
+from aiohttp import (
+    BaseConnector,
+    ClientConnectionResetError,
+    ClientRequest,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    StreamReader,
+)
+from aiohttp.connector import Connection
+from attrs import define, field
+
+
+__all__ = ["PIECE", "Exchange", "ask"]
+
+#: Of a longer body so many bytes are given to the connection at a time, and in between
+#: others have their turn: with TLS to encrypt a mebibyte takes a millisecond.
+PIECE: Final = 1 << 20
+
+#: To join a short body to its head costs less than a second write.
+TOGETHER: Final = 1 << 16
+
+
+class _Left(ConnectionError):
+    """The one who asked does not wait for the rest."""
+
+
+@final
+@define(eq=False)
+class Exchange:
+    """The head of a reply and its body as it comes; *connection* is None when it is over."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: StreamReader = field(repr=False)
+    connection: Connection | None = field(repr=False)
+
+    def over(self) -> None:
+        """Give the connection back, if it can carry another request."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        transport = connection.transport
+        # A reply may come before all of the request is written: then they do not end together.
+        if transport is not None and transport.get_write_buffer_size():
+            connection.close()
+        else:
+            connection.release()
+
+    def close(self) -> None:
+        """Close the connection, unless it was given back; who waits for the body is told."""
+        if self.content.exception() is None:
+            self.content.set_exception(_Left("the connection was closed"))
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+async def ask(
+    connector: BaseConnector, where: ClientRequest, within: ClientTimeout, head: bytes, body: bytes
+) -> Exchange:
+    """Write *head* and *body* to a connection as *where* needs it; wait for the reply's head."""
+    try:
+        connection = await connector.connect(where, [], within)
+    except TimeoutError as error:
+        raise ConnectionTimeoutError("the connection was not made in time") from error
+    try:
+        exchange = await _asked(connection, head, body)
+    except BaseException:
+        connection.close()
+        raise
+    exchange.content.on_eof(exchange.over)
+    return exchange
+
+
+async def _asked(connection: Connection, head: bytes, body: bytes) -> Exchange:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None:
+        raise ClientConnectionResetError("the connection is gone")
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+    if len(body) <= TOGETHER:
+        transport.write(head + body)
+    else:
+        transport.write(head)
+        await _in_pieces(transport, memoryview(body))
+    while True:
+        message, content = await protocol.read()
+        if message.code >= HTTPStatus.OK or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return Exchange(message.code, message.headers, content, connection)
+
+
+async def _in_pieces(transport: asyncio.Transport, body: memoryview) -> None:
+    """Write it all; what the other side has not taken waits in the transport."""
+    for start in range(0, len(body), PIECE):
+        if start:
+            await asyncio.sleep(0)
+        if transport.is_closing():
+            return  # the reader hears of it
+        transport.write(body[start : start + PIECE])
