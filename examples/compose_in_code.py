@@ -45,7 +45,7 @@ class CountTokensService:
     inner: ls.Service[ls.Request, Any]
     tokens: Counter[str] = field(factory=Counter, init=False)
 
-    async def __call__(self, request: ls.Request, /) -> Any:
+    async def __call__(self, request: ls.Request, /) -> object:
         # `observe` calls `end` exactly once: on a reply, an error, a cancellation, or when a
         # stream is over. So a layer needs no `finally` of its own.
         def end(outcome: ls.Outcome) -> None:
@@ -81,9 +81,11 @@ async def main() -> None:
 
     reply = await stack(request)
 
-    print(f"The reply: {reply.data['text']}  (${reply.ended.cost:.6f})")
+    text = reply.data["text"] if isinstance(reply, ls.Response) else "a stream"
+    print(f"The reply: {text}")
     for attempt in request.call.attempts:
-        print(f"  asked {attempt.endpoint}: {attempt.error or attempt.how}")
+        cost = "" if attempt.cost is None else f", for ${attempt.cost:.6f}"
+        print(f"  asked {attempt.endpoint}: {attempt.error or attempt.how}{cost}")
     print(f"  tokens by tenant: {stack['count_tokens'].statistics()}\n")
     print(f"The stack:\n{stack.describe()}")
 

@@ -1,103 +1,108 @@
-"""Layers in front of the handlers of an aiohttp server, and behind an aiohttp client.
+"""Plug layers into aiohttp: around the handlers of a server, and around a client's requests.
 
-The server takes two requests at a time and stops asking a handler that keeps failing. The
-client asks again when a failure is temporary. One sees refusals, an open breaker, and a
-request that succeeds at the third attempt. Everything is on loopback, and it ends by itself.
+A whole application on loopback with its own client; it ends by itself after some seconds.
+What one sees:
+
+1. three requests at once for a slow page: two are served, the third is refused (503);
+2. a page that hangs: 504 after half a second, and its handler is cancelled;
+3. a page that fails twice: the client's `Retry` asks again and the caller sees a 200;
+4. a page that always fails: after three failures the breaker answers for it, at once and
+   with ``Retry-After``; other pages are served as before.
+
+    python examples/plug_into_aiohttp.py
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
+import structlog
 from aiohttp import ClientSession, web
 
 import llmstack as ls
+from llmstack.estimators.trip import ConsecutiveFailures
 from llmstack.integrations.aiohttp import client_middleware, server_middleware
 
 
-def by_path(request: web.Request) -> str:
-    """Key: each path has limits and a breaker of its own."""
+def path_of(request: web.Request) -> str:
+    """The key of what is kept for each page by itself."""
     return request.path
 
 
-async def slow(_request: web.Request) -> web.Response:
-    """Take a while."""
-    await asyncio.sleep(0.05)
-    return web.Response(text="slow, but there")
+def application() -> web.Application:
+    """An application as anybody would write it, but for one line."""
+    failures = iter([503, 503])
 
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response(text="slow, but here")
 
-async def broken(_request: web.Request) -> web.Response:
-    """Fail."""
-    return web.Response(status=500, text="out of order")
+    async def hangs(_request: web.Request) -> web.Response:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("   (its handler was cancelled)")
+            raise
+        return web.Response(text="never said")
 
+    async def shaky(_request: web.Request) -> web.Response:
+        return web.Response(status=next(failures, 200), text="third time lucky")
 
-class Flaky:
-    """Fails twice, then works."""
+    async def broken(_request: web.Request) -> web.Response:
+        raise web.HTTPInternalServerError(text="as always")
 
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def __call__(self, _request: web.Request) -> web.Response:
-        """Answer the third request."""
-        self.asked += 1
-        return web.Response(status=200 if self.asked > 2 else 503, text=f"attempt {self.asked}")
-
-
-def guarded() -> web.Application:
-    """Return an application with layers around its handlers."""
     layers = (
         ls.ServiceBuilder()
-        .layer(ls.CircuitBreaker(ls.ConsecutiveFailures(3), key=by_path))
-        .layer(ls.ConcurrencyLimit(2, key=by_path))
-        .layer(ls.Timeout(total=5))
+        .layer(ls.CircuitBreaker(ConsecutiveFailures(3), key=path_of))
+        .layer(ls.ConcurrencyLimit(2, key=path_of))
+        .layer(ls.Timeout(total=0.5))
     )
-    application = web.Application(middlewares=[server_middleware(layers)])
-    application.router.add_get("/slow", slow)
-    application.router.add_get("/broken", broken)
-    return application
+    app = web.Application(middlewares=[server_middleware(layers)])  # this one
+    app.add_routes([web.get("/slow", slow), web.get("/hangs", hangs)])
+    app.add_routes([web.get("/shaky", shaky), web.get("/broken", broken)])
+    return app
 
 
-async def served(application: web.Application) -> tuple[web.AppRunner, str]:
-    """Serve on a free port of loopback."""
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+async def ask(session: ClientSession, url: str) -> str:
+    """Ask once; say what came."""
+    async with session.get(url) as reply:
+        after = reply.headers.get("Retry-After")
+        again = f", come back in {after} s" if after else ""
+        return f"{reply.status} {(await reply.text()).strip()}{again}"
 
 
-async def statuses(session: ClientSession, url: str, count: int) -> list[int]:
-    """Send so many requests at once and return their statuses, sorted."""
+async def tour(url: str) -> None:
+    async with ClientSession() as session:
+        print("1. Three at once, and two permits:")
+        for said in sorted(await asyncio.gather(*(ask(session, f"{url}/slow") for _ in range(3)))):
+            print(f"   {said}")
 
-    async def one() -> int:
-        async with session.get(url) as reply:
-            return reply.status
+        print("2. A handler that hangs:")
+        print(f"   {await ask(session, f'{url}/hangs')}")
 
-    return sorted(await asyncio.gather(*(one() for _ in range(count))))
+        print("3. Through a client that tries again:")
+        retry = client_middleware(ls.Retry(base=0.05, idempotent=lambda r: r.method == "GET"))
+        async with ClientSession(middlewares=[retry]) as patient:
+            print(f"   {await ask(patient, f'{url}/shaky')}")
+
+        print("4. A page that is broken:")
+        for _ in range(4):
+            print(f"   {await ask(session, f'{url}/broken')}")
+        print(f"   meanwhile: {await ask(session, f'{url}/slow')}")
 
 
 async def main() -> None:
-    """Run the server and the client against each other."""
-    plain = web.Application()
-    plain.router.add_get("/flaky", Flaky())
-    guarded_runner, guarded_url = await served(guarded())
-    plain_runner, plain_url = await served(plain)
+    runner = web.AppRunner(application(), access_log=None)
+    await runner.setup()
     try:
-        async with ClientSession() as session:
-            print("five at once:", await statuses(session, f"{guarded_url}/slow", 5))
-            for _ in range(3):
-                await statuses(session, f"{guarded_url}/broken", 1)
-            print("after three failures:", await statuses(session, f"{guarded_url}/broken", 1))
-            print("the other path:", await statuses(session, f"{guarded_url}/slow", 1))
-        retrying = client_middleware(ls.Retry(base=0.01))
-        async with (
-            ClientSession(middlewares=[retrying]) as session,
-            session.get(f"{plain_url}/flaky") as reply,
-        ):
-            print("with retries:", reply.status, await reply.text())
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await tour(f"http://127.0.0.1:{runner.addresses[0][1]}")
     finally:
-        await guarded_runner.cleanup()
-        await plain_runner.cleanup()
+        await runner.cleanup()
 
 
 if __name__ == "__main__":
+    # What layers log (a breaker opens, a retry is scheduled) would come in between.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     asyncio.run(main())

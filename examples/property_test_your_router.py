@@ -1,112 +1,116 @@
-"""A router of your own, and the properties that it has to keep.
+"""Property-test a router of your own with `check_router`: hundreds of drawn situations.
 
-`Sticky` sends each tenant to the endpoint that served it last. A picker is four short
-methods; the shell that walks on refusals, keeps the ledger and answers ``plan`` is the one
-of the shipped routers. `check_router` then tries what every router promises, on hundreds
-of drawn situations, and one property of its own is tested beside it. Needs hypothesis.
+Two routers that prefer the endpoint nearest to home. The first one keeps all promises that
+routers make. The second one looks right, too, but it forgets that the nearest endpoint may
+refuse; the check finds the smallest situation in which that matters. What one sees:
+
+1. what the good one does with a request, as its plan tells it;
+2. that the good one passes;
+3. what is wrong with the other one: the promise, and endpoints and traffic that break it.
+
+    python examples/property_test_your_router.py
+
+In a test suite it is three lines::
+
+    def test_my_router_keeps_its_promises() -> None:
+        check_router(nearest)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, ClassVar, final
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, ClassVar
 
-from attrs import define, field, frozen
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from attrs import define, frozen
 
 import llmstack as ls
 from llmstack.routers.plan import Terms
-from llmstack.routers.router import Endpoints, RouterService, as_endpoints, the_set
+from llmstack.routers.router import Picker, RouterService
+from llmstack.testing import echo
 from llmstack.testing.check import check_router
-from llmstack.testing.scripted import echo
 
 
-@final
+#: Kilometres from here, by the tag of an endpoint's region.
+KILOMETRES = {"region:eu": 300, "region:us": 6_000, "region:ap": 9_000}
+
+
+def kilometres(endpoint: ls.Endpoint) -> int:
+    """How far the endpoint is; one without a region may be anywhere."""
+    return min((KILOMETRES[tag] for tag in endpoint.tags if tag in KILOMETRES), default=20_000)
+
+
 @define(eq=False)
-class Homes:
-    """The picker: the endpoint that served the tenant last, then the others as declared."""
-
-    homes: dict[str | None, str] = field(factory=dict, init=False)
-    asking: dict[str, list[str | None]] = field(factory=dict, init=False)
+class Nearest:
+    """The picker: the nearest endpoint first. It learns nothing, so most of it is empty."""
 
     def order(
-        self, request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
+        self, _request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
     ) -> Iterator[ls.Endpoint]:
-        """Yield the tenant's home first; remember who asks, for `settle` is not told."""
-        home = self.homes.get(request.tenant)
-        for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.name != home):
-            self.asking.setdefault(endpoint.name, []).append(request.tenant)
-            yield endpoint
+        yield from sorted(endpoints, key=kilometres)
 
-    def settle(self, endpoint: ls.Endpoint, _started: float, outcome: ls.Outcome, /) -> None:
-        """Make who served the home of who asked."""
-        tenant = self.asking[endpoint.name].pop(0)
-        if outcome.how == "ok":
-            self.homes[tenant] = endpoint.name
+    def settle(self, _endpoint: ls.Endpoint, _started: float, _outcome: ls.Outcome, /) -> None:
+        """Learn nothing."""
 
     def explain(
-        self, request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
+        self, _request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
     ) -> dict[str, Terms]:
-        """Say whose home it is."""
-        home = self.homes.get(request.tenant)
-        return {
-            endpoint.name: Terms(reason="the tenant's home" if endpoint.name == home else "")
-            for endpoint in endpoints
-        }
+        return {e.name: Terms(reason=f"{kilometres(e):,} km away") for e in endpoints}
 
-    def keep(self, names: Collection[str], /) -> None:
-        """Forget homes that are gone."""
-        self.homes = {tenant: name for tenant, name in self.homes.items() if name in names}
+    def keep(self, _names: Collection[str], /) -> None:
+        """Forget nothing."""
 
     def statistics(self) -> dict[str, Any]:
-        """Return the home of each tenant."""
-        return {str(tenant): name for tenant, name in self.homes.items()}
+        return {}
 
 
-@final
+class OnlyTheNearest(Nearest):
+    """The mistake: whoever asks for the next one is told that there is none."""
+
+    def order(
+        self, _request: ls.Request, endpoints: Sequence[ls.Endpoint], _now: float, /
+    ) -> Iterator[ls.Endpoint]:
+        yield from sorted(endpoints, key=kilometres)[:1]
+
+
 @frozen
-class Sticky:
-    """Send each tenant where it was served last."""
+class ByDistance:
+    """The layer: the shell of all routers around a picker."""
 
-    endpoints: Endpoints = field(converter=as_endpoints)
+    endpoints: list[ls.Endpoint]
+    picker: Callable[[], Picker] = Nearest
 
     role: ClassVar[str] = "router"
 
     def __call__(self, inner: ls.Service[ls.Request, Any], /) -> RouterService:
-        """Put the router above *inner*."""
-        return RouterService(the_set(self.endpoints), Homes(), inner, "sticky")
+        return RouterService(ls.EndpointSet(self.endpoints), self.picker(), inner, "nearest")
 
 
-@settings(max_examples=100, deadline=None)
-@given(tenants=st.lists(st.sampled_from("abc"), min_size=1, max_size=20), n=st.integers(1, 4))
-def a_tenant_never_moves_while_its_home_is_well(tenants: list[str], n: int) -> None:
-    """The property that makes the router worth having."""
+def nearest(endpoints: list[ls.Endpoint]) -> ls.Layer:
+    return ByDistance(endpoints)
 
-    async def main() -> None:
-        stack = (
-            ls.ServiceBuilder()
-            .layer(Sticky([ls.Endpoint(f"endpoint {k}", echo) for k in range(n)]))
-            .service(ls.dispatch)
-        )
-        homes: dict[str, str] = {}
-        for tenant in tenants:
-            request = ls.Request("m", tenant=tenant)
-            await stack(request)
-            served = request.call.attempts[-1].endpoint
-            if homes.setdefault(tenant, served) != served:
-                raise AssertionError(f"{tenant} moved from {homes[tenant]} to {served}")
 
-    asyncio.run(main())
+def only_the_nearest(endpoints: list[ls.Endpoint]) -> ls.Layer:
+    return ByDistance(endpoints, OnlyTheNearest)
+
+
+async def plan() -> None:
+    endpoints = [ls.Endpoint(place, echo, tags=[f"region:{place}"]) for place in ("ap", "us", "eu")]
+    stack = ls.ServiceBuilder().layer(nearest(endpoints)).service(ls.dispatch)
+    print(f"The plan:\n{stack['router'].plan(ls.Request('m'))}\n")
 
 
 def main() -> None:
-    """Check what every router promises, and then what this one does."""
-    check_router(Sticky)
-    print("Sticky keeps what every router promises.")
-    a_tenant_never_moves_while_its_home_is_well()
-    print("A tenant never moves while its home is well.")
+    asyncio.run(plan())
+
+    check_router(nearest)
+    print("nearest: keeps its promises\n")
+
+    try:
+        check_router(only_the_nearest)
+    except AssertionError as error:
+        print(f"only_the_nearest: {error}")
+        print(*error.__notes__, sep="\n")
 
 
 if __name__ == "__main__":

@@ -279,3 +279,10 @@ def test_the_gates_bite(path: str, text: str, rules: list[str]) -> None:
 def test_a_module_with_names_says_which() -> None:
     """Without ``__all__`` everything would be public."""
     assert ["names"] == [fault.rule for fault in faults(read(LAYER, "'''Words.'''\nx = 1"))]
+
+
+def test_a_fault_says_where_and_what() -> None:
+    """In one line, as the tests above print it."""
+    assert "line 3: length: llmstack.call has 301 lines" == str(
+        Fault("length", 3, "llmstack.call", "has 301 lines")
+    )

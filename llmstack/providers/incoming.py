@@ -131,8 +131,8 @@ class Incoming:
     @property
     def encoded(self) -> bool:
         """Whether the body is compressed although nobody asked for it."""
-        encoding = self.response.headers.get("content-encoding", "")
-        return encoding.strip().lower() not in {"", "identity"}
+        encoding = self.response.headers.get("content-encoding")
+        return encoding is not None and encoding.strip().lower() not in {"", "identity"}
 
     def headers(self) -> dict[str, str]:
         """Return all headers; names in lower case, several values of one joined by commas."""
@@ -170,6 +170,8 @@ class Incoming:
             if room < 0:
                 raise ProtocolError(f"the body is longer than {limit} bytes")
             parts.append(part)
+            if self.response.content.at_eof():  # most bodies have come in one piece
+                break
         self._forget()  # at its end aiohttp has given the connection back already
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -43,7 +43,10 @@ _FAILED: Final[Mapping[str, type[UpstreamError]]] = {
 def has_content(message: object) -> bool:
     """Whether a message or a delta says anything."""
     said = as_object(message)
-    return any(said.get(name) for name in _CONTENT)
+    for name in _CONTENT:  # a generator would cost three times as much as the first look
+        if said.get(name):
+            return True
+    return False
 
 
 def failed_finish(choice: Mapping[str, Any]) -> UpstreamError | None:
