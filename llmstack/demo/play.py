@@ -29,7 +29,10 @@ from llmstack.messages import Request
 from llmstack.testing.provider import FakeProvider
 
 
-__all__ = ["run_demo"]
+__all__ = ["Builds", "play", "run_demo"]
+
+#: Makes the stack from the addresses of the three providers and a seed.
+Builds = Callable[[str, str, str, int], Stack[Request, Any]]
 
 #: How often the screen is drawn, in seconds.
 FRAME: Final = 0.25
@@ -42,12 +45,15 @@ NEWS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def run_demo(seconds: float, seed: int, *, as_json: bool = False) -> int:
+def run_demo(seconds: float, seed: int, *, as_json: bool = False, build: Builds = build) -> int:
     """Play it and print what was seen; return 1 if a caller saw a failure."""
     screen = screen_for(sys.stdout, quiet=as_json)
-    # What layers log is shown as news.
-    with capture_logs() as logs:
-        summary = asyncio.run(_play(seconds, seed, screen, logs))
+    try:
+        # What layers log is shown as news.
+        with capture_logs() as logs:
+            summary = asyncio.run(play(seconds, seed, screen, logs, build))
+    finally:
+        screen.close()
     if as_json:
         click.echo(json.dumps(summary.as_dict()))
     else:
@@ -55,7 +61,10 @@ def run_demo(seconds: float, seed: int, *, as_json: bool = False) -> int:
     return summary.exit_code
 
 
-async def _play(seconds: float, seed: int, screen: Screen, logs: list[Any]) -> Summary:
+async def play(
+    seconds: float, seed: int, screen: Screen, logs: list[Any], build: Builds = build
+) -> Summary:
+    """Let it happen on *screen*; *logs* grow meanwhile, and *build* makes the stack."""
     async with AsyncExitStack() as stage:
         providers = [
             await stage.enter_async_context(FakeProvider(latency=_around(latency), seed=seed + n))
@@ -68,15 +77,17 @@ async def _play(seconds: float, seed: int, screen: Screen, logs: list[Any]) -> S
         session = await stage.enter_async_context(ClientSession())
         callers = Callers(session, url, Random(seed))
         show = _Show(screen, stack, callers, logs, clock.now())
-        play = asyncio.create_task(show.go_on())  # noqa: TID251 -- cancelled and awaited below
+        drawn = asyncio.create_task(show.go_on())  # noqa: TID251 -- cancelled and awaited below
         try:
             await _acts(Acts(seconds), show, providers[0])
         finally:
-            play.cancel()
-            await asyncio.wait([play])
-        if not play.cancelled():
-            play.result()  # what broke the show breaks the demo
-        extra = await added(session, providers[0].base_url, url)
+            drawn.cancel()
+            await asyncio.wait([drawn])
+        if not drawn.cancelled():
+            drawn.result()  # what broke the show breaks the demo
+        for provider in providers:
+            provider.latency = 0.0  # or the difference between two of them would be measured
+        extra = await added(session, fast, url)
     return show.summary(Acts(seconds), seed, extra)
 
 

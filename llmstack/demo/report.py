@@ -77,5 +77,5 @@ class Summary:
             f"The fast provider's share: {self.share_before:.0%} before the outage, "
             f"{self.share_during:.0%} during it, {self.share_after:.0%} at the end.\n"
             f"Half of the callers waited {self.p50_ms:.0f} ms at most, 99 % of them "
-            f"{self.p99_ms:.0f} ms; the gateway adds {self.added_ms:.1f} ms."
+            f"{self.p99_ms:.0f} ms.\nThe gateway adds {self.added_ms:.1f} ms to a call."
         )

@@ -109,9 +109,8 @@ class Incoming:
     _linger: asyncio.TimerHandle | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        connection = self.response.connection
         # Most whole replies have come at once, and their connection is given back already.
-        protocol = None if connection is None else connection.protocol
+        protocol = self.response.connection.protocol
         # aiohttp 3.14.5 tells nobody when it cannot read on in the middle of a body: it
         # closes the connection, and a reader waits for ever. So the loss itself is heard.
         self._lost = None if protocol is None else protocol.closed
@@ -178,14 +177,11 @@ class Incoming:
     def close(self) -> None:
         """Close the connection, unless the body has ended: then the pool has it. Never raises."""
         self._forget()
-        with suppress(RuntimeError):  # the loop is closed
-            self.response.close()
-        connection = self.response.connection
-        # On a closed loop aiohttp leaves it as it is. The first close unregisters the
-        # transport and fails to schedule the rest, the second one lets go of it.
-        for _ in range(2 if connection is not None else 0):
+        # On a closed loop the first close of a connection unregisters it and fails to schedule
+        # the rest; the second one lets go of it.
+        for _ in range(2):
             with suppress(RuntimeError):
-                connection.close()  # type: ignore[union-attr]
+                self.response.close()
 
     def release(self) -> None:
         """Let the pool have the connection when the body ends; close it if that takes long."""

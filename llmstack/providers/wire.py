@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final, final
 
 from aiohttp import (
@@ -43,32 +42,27 @@ class _Left(ConnectionError):
 @final
 @define(eq=False)
 class Exchange:
-    """The head of a reply and its body as it comes; *connection* is None when it is over."""
+    """The head of a reply, its body as it comes, and the connection until that is over."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     content: StreamReader = field(repr=False)
-    connection: Connection | None = field(repr=False)
+    connection: Connection = field(repr=False)
 
     def over(self) -> None:
         """Give the connection back, if it can carry another request."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        transport = connection.transport
+        transport = self.connection.transport
         # A reply may come before all of the request is written: then they do not end together.
         if transport is not None and transport.get_write_buffer_size():
-            connection.close()
+            self.connection.close()
         else:
-            connection.release()
+            self.connection.release()
 
     def close(self) -> None:
         """Close the connection, unless it was given back; who waits for the body is told."""
+        self.connection.close()
         if self.content.exception() is None:
             self.content.set_exception(_Left("the connection was closed"))
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
 
 
 async def ask(
@@ -79,11 +73,12 @@ async def ask(
         connection = await connector.connect(where, [], within)
     except TimeoutError as error:
         raise ConnectionTimeoutError("the connection was not made in time") from error
+    exchange: Exchange | None = None
     try:
         exchange = await _asked(connection, head, body)
-    except BaseException:
-        connection.close()
-        raise
+    finally:
+        if exchange is None:
+            connection.close()
     exchange.content.on_eof(exchange.over)
     return exchange
 
@@ -100,7 +95,7 @@ async def _asked(connection: Connection, head: bytes, body: bytes) -> Exchange:
         await _in_pieces(transport, memoryview(body))
     while True:
         message, content = await protocol.read()
-        if message.code >= HTTPStatus.OK or message.code == HTTPStatus.SWITCHING_PROTOCOLS:
+        if message.code >= 200 or message.code == 101:
             return Exchange(message.code, message.headers, content, connection)
 
 

@@ -5,19 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import pytest
 from aiohttp import ClientSession
+from attrs import define, field
+from structlog.testing import capture_logs
 
+import llmstack as ls
 from llmstack import clock
-from llmstack.demo.traffic import Callers
+from llmstack.demo import run_demo
+from llmstack.demo.play import Builds, play
+from llmstack.demo.report import Summary
+from llmstack.demo.stack import build
+from llmstack.demo.traffic import Answered, Callers
+from llmstack.providers.openai import OpenAI
 from llmstack.testing.provider import FakeProvider
+from llmstack.testing.virtual import run_virtual
 
 
+HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,16 +50,143 @@ def played(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@define
+class Watched:
+    """A screen that remembers."""
+
+    frames: list[tuple[float, int, dict[str, str]]] = field(factory=list)
+    news: list[tuple[float, str]] = field(factory=list)
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        self.frames.append((at, len(recent), dict(states)))
+
+    def tell(self, at: float, news: str) -> None:
+        self.news.append((at, news))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def seen(seconds: float, build: Builds = build) -> tuple[Summary, Watched]:
+    """Play on virtual time: real sockets, the same in each run, and over in a moment."""
+    screen = Watched()
+    # In a thread: coverage on Python 3.11 loses its place where aiohttp swallows errors.
+    with capture_logs() as logs, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(
+            lambda: run_virtual(play(seconds, 1, screen, logs, build), grace=0.001)[0]
+        )
+        return run.result(100), screen
+
+
+def test_the_share_moves_away_and_comes_back() -> None:
+    """The whole play of twenty seconds; the fast provider wins, loses all, and wins again."""
+    summary, screen = seen(20.0)
+
+    assert 0 == summary.failures == summary.exit_code
+    assert 700 < summary.requests < 900
+    assert summary.share_before > 0.5 > 0.05 > summary.share_during
+    assert summary.share_after > summary.share_before / 2
+    assert 1 <= summary.breaker_openings <= summary.extra_attempts
+    # In virtual time nothing but sleep takes any.
+    assert 0.0 == summary.added_ms
+    assert 40 < summary.p50_ms < summary.p99_ms < 300
+    told = [news for _, news in screen.news]
+    dies = told.index("the fast provider dies: its connections are reset, new ones refused")
+    opens = told.index("the breaker of fast opens: partial failure")
+    back = told.index("the fast provider is back")
+    closes = told.index("the breaker of fast closes: probes succeeded")
+    assert dies < opens < back < closes
+    assert [5.0, 13.0] == pytest.approx([screen.news[n][0] for n in (dies, back)], abs=0.01)
+    assert 80 <= len(screen.frames) <= 82
+    assert {"open", "closed"} <= {states.get("fast") for _, _, states in screen.frames}
+    assert 30 < max(count for _, count, _ in screen.frames) < 60
+
+
+def test_the_same_seed_plays_the_same() -> None:
+    """To the last answer."""
+    assert seen(3.0) == seen(3.0)
+
+
+def alone(fast: str, _slow: str, _dear: str, seed: int) -> ls.Stack[ls.Request, Any]:
+    """Know nobody but the provider that dies."""
+    only = ls.RoundRobin([ls.Endpoint("fast", OpenAI(fast))])
+    breaker = ls.CircuitBreaker(base=1, cap=2)
+    return ls.ServiceBuilder(seed=seed).layer(only).layer(breaker).service(ls.dispatch)
+
+
+def test_a_stack_that_cannot_go_elsewhere_fails_its_callers() -> None:
+    """So the zero above is not for want of an outage; and the demo ends with 1."""
+    summary, _ = seen(4.0, alone)
+
+    assert summary.failures > 10
+    assert (1, 0.0) == (summary.exit_code, summary.share_during)
+
+
+def test_the_exit_code_is_that_of_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one process, with real time, as the command line calls it."""
+    with ThreadPoolExecutor(1) as pool:
+        code = pool.submit(run_demo, 3.0, 1, as_json=True, build=alone).result(100)
+
+    assert 1 == code
+    assert json.loads(capsys.readouterr().out)["failures"] > 0
+
+
+@define
+class Broken(Watched):
+    """A screen that breaks down."""
+
+    def show(self, at: float, recent: Sequence[Answered], states: Mapping[str, str]) -> None:
+        raise ZeroDivisionError
+
+
+def test_what_breaks_the_show_breaks_the_demo() -> None:
+    """It does not end as if all had been seen."""
+    with pytest.raises(ZeroDivisionError), ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: run_virtual(play(3.0, 1, Broken(), [], build))).result(100)
+
+
+def test_an_interrupt_gives_the_cursor_back() -> None:
+    """On a terminal, in the middle of the play."""
+    ours, theirs = pty.openpty()
+    # A terminal of its own size; output that nobody reads would block.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmstack", "demo", "--seconds", "60"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "80"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while HIDE not in said:
+            said += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 4096):
+                said += part
+        assert 1 == process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+    assert said.count(HIDE) == said.count(SHOW) == 1
+    assert said.index(HIDE) < said.index(SHOW)
+    assert said.rstrip().endswith(b"Aborted!")
+
+
 def test_callers_do_not_notice_the_outage() -> None:
     """No failure; somebody else answered meanwhile; and the exit code says so."""
     run = played("--json")
-    seen = json.loads(run.stdout)
+    figures = json.loads(run.stdout)
 
     assert (0, "") == (run.returncode, run.stderr)
-    assert 0 == seen["failures"] < seen["requests"]
-    assert seen["share_during"] < seen["share_before"]
-    assert seen["extra_attempts"] >= 1
-    assert (4.0, 1) == (seen["seconds"], seen["seed"])
+    assert 0 == figures["failures"] < figures["requests"]
+    assert figures["share_during"] < figures["share_before"]
+    assert figures["extra_attempts"] >= 1
+    assert (4.0, 1) == (figures["seconds"], figures["seed"])
 
 
 def test_without_a_terminal_it_prints_lines_the_summary_and_the_stack() -> None:
@@ -59,7 +202,7 @@ def test_without_a_terminal_it_prints_lines_the_summary_and_the_stack() -> None:
 
 def test_a_failure_is_told_with_its_reason() -> None:
     """What callers see that is no answer: a status, an empty reply, a connection that is gone."""
-    seen: list[tuple[str, str]] = []
+    answers: list[tuple[str, str]] = []
 
     async def main() -> None:
         async with FakeProvider() as provider, ClientSession() as session:
@@ -69,12 +212,12 @@ def test_a_failure_is_told_with_its_reason() -> None:
             provider.behave()
             await provider.die()
             await callers.call(clock.now() + 0.01)
-            seen.extend((each.endpoint, each.failure) for each in callers.answered)
+            answers.extend((each.endpoint, each.failure) for each in callers.answered)
 
     # In a thread: coverage on Python 3.11 loses its place where aiohttp swallows errors.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, main()).result(60)
 
-    assert ("", "status 503") == seen[0]
-    assert "" == seen[-1][0]
-    assert "Client" in seen[-1][1]
+    assert ("", "status 503") == answers[0]
+    assert "" == answers[-1][0]
+    assert "Client" in answers[-1][1]

@@ -51,7 +51,9 @@ def test_the_summary_speaks_in_sentences() -> None:
     assert "800 requests in 20 s; no failure was seen by callers." in said
     assert "7 extra attempts; the breaker opened 1 time." in said
     assert "65% before the outage, 0% during it, 50% at the end." in said
-    assert "60 ms at most, 99 % of them 152 ms; the gateway adds 2.7 ms." in said
+    assert "60 ms at most, 99 % of them 152 ms." in said
+    assert "The gateway adds 2.7 ms to a call." in said
+    assert not any(len(line) > 79 for line in said.splitlines())
     assert (0, 1) == (SUMMARY.exit_code, evolve(SUMMARY, failures=3).exit_code)
     assert "3 failures were seen" in evolve(SUMMARY, failures=3, breaker_openings=2).says()
 

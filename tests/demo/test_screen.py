@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
+
 from llmstack.demo.screen import Live, Plain, Quiet, screen_for
 from llmstack.demo.traffic import Answered
 
@@ -31,6 +33,7 @@ def test_plain_lines_come_once_a_second_and_say_it_all() -> None:
     for quarter in range(1, 10):
         screen.show(quarter / 4, RECENT, STATES)
     screen.tell(2.3, "news")
+    screen.close()
 
     line = (
         "fast   6/s half_open  slow   2/s closed     dear   0/s closed     median   50 ms  failed 1"
@@ -47,34 +50,98 @@ def test_plain_lines_without_traffic_have_no_latency() -> None:
 
 
 def drawn(text: str) -> list[str]:
-    """Return what a terminal shows: without colours and movements."""
+    """Return what a terminal shows of one frame: without colours and movements."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()
 
 
-def test_the_live_picture_is_drawn_over_itself() -> None:
-    """The second frame begins where the first did, and clears what it replaces."""
+FRAME = """\
+   1.0 s   9 requests a second
+
+  fast  \x1b[36m███████████████████████████             \x1b[0m   6/s    50 ms  \x1b[33m● half-open\x1b[0m
+  slow  \x1b[36m█████████                               \x1b[0m   2/s   150 ms  \x1b[32m● closed\x1b[0m
+  dear  \x1b[36m                                        \x1b[0m   0/s     -     \x1b[32m● closed\x1b[0m
+
+  failures seen by callers in the last second: 1
+
+   0.5 s   the breaker tries a probe
+
+
+
+
+
+"""
+
+
+def test_the_live_picture() -> None:
+    """To the letter: the bars, the states in their colours, room for the news; no cursor."""
     out = Terminal()
     screen = Live(out)
+    screen.tell(0.5, "the breaker tries a probe")
     screen.show(1.0, RECENT, STATES)
-    first = out.getvalue()
-    screen.tell(1.1, "the breaker opens")
-    screen.show(1.25, RECENT, {"fast": "open"})
-    second = out.getvalue().removeprefix(first)
-    lines = drawn(first)
 
-    assert f"\x1b[{len(lines)}A" in second
-    assert second.count("\x1b[2K") == len(drawn(second))
-    assert any(line.startswith("  fast") and "half-open" in line for line in lines)
-    assert any("the breaker opens" in line for line in drawn(second))
-    assert not any(len(line) > 79 for line in lines + drawn(second))
+    assert "\x1b[?25l" + FRAME.replace("\n", "\x1b[K\n") == out.getvalue()
+    assert not any(len(line) > 79 for line in drawn(out.getvalue()))
+
+
+def test_a_frame_covers_the_last_one() -> None:
+    """It begins where that did, is as high, and is written at once, so nothing flickers."""
+    out = Terminal()
+    screen = Live(out)
+    frames = []
+    for n in range(9):
+        before = out.tell()
+        screen.show(n / 4, RECENT[:n], {})
+        frames.append(out.getvalue()[before:])
+        screen.tell(n / 4, f"news {n}")
+
+    heights = {len(drawn(frame)) for frame in frames}
+    assert 1 == len(heights)
+    assert all(frame.startswith(f"\x1b[{max(heights)}A") for frame in frames[1:])
+    assert {max(heights)} == {frame.count("\x1b[K\n") for frame in frames}
+
+
+def test_news_are_the_last_few_and_fit_the_line() -> None:
+    """Six of them, cut off where the terminal ends."""
+    out = Terminal()
+    screen = Live(out)
+    for n in range(8):
+        screen.tell(n, f"{n} " + "x" * 99)
+    screen.show(9.0, [], {})
+
+    news = [line for line in drawn(out.getvalue()) if "x" in line]
+    assert ["2", "3", "4", "5", "6", "7"] == [line.split()[2] for line in news]
+    assert {79} == {len(line) for line in news}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_cursor_is_given_back(*, shown: bool) -> None:
+    """If it was hidden: a screen that never showed anything leaves the terminal alone."""
+    out = Terminal()
+    screen = Live(out)
+    if shown:
+        screen.show(1.0, [], {})
+    before = out.tell()
+    screen.close()
+
+    assert ("\x1b[?25h" if shown else "") == out.getvalue()[before:]
+
+
+@pytest.mark.parametrize(("columns", "kind"), [(80, Live), (200, Live), (79, Plain)])
+def test_a_picture_wants_a_terminal_that_is_wide_enough(
+    columns: int, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a narrow one its lines would break, and it would not cover itself."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    assert isinstance(screen_for(Terminal(), quiet=False), kind)
 
 
 def test_a_screen_suits_where_it_is_shown() -> None:
-    """A picture for a terminal, lines for a file, nothing for a program."""
-    assert isinstance(screen_for(Terminal(), quiet=False), Live)
+    """Lines for a file, nothing for a program."""
     assert isinstance(screen_for(io.StringIO(), quiet=False), Plain)
     quiet = screen_for(Terminal(), quiet=True)
 
     assert isinstance(quiet, Quiet)
     quiet.show(1.0, RECENT, STATES)
     quiet.tell(1.0, "news")
+    quiet.close()

@@ -43,10 +43,7 @@ _FAILED: Final[Mapping[str, type[UpstreamError]]] = {
 def has_content(message: object) -> bool:
     """Whether a message or a delta says anything."""
     said = as_object(message)
-    for name in _CONTENT:  # a generator would cost three times as much as the first look
-        if said.get(name):
-            return True
-    return False
+    return any(map(said.get, _CONTENT))
 
 
 def failed_finish(choice: Mapping[str, Any]) -> UpstreamError | None:

@@ -8,8 +8,9 @@ the same without the frame (Mistral, older vLLM), ``{"error": "text"}`` of Ollam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final, Self, final
+from collections.abc import Callable, Mapping
+from json import JSONDecoder
+from typing import Any, Final, Self, cast, final
 
 from attrs import frozen
 
@@ -17,7 +18,7 @@ from attrs import frozen
 __all__ = ["Said", "as_object", "decoded"]
 
 NOTHING: Final[Mapping[str, Any]] = {}
-_SCAN: Final = json.JSONDecoder().scan_once
+_SCAN: Final[Callable[[str, int], tuple[Any, int]]] = cast("Any", JSONDecoder()).scan_once
 
 
 def decoded(raw: bytes) -> Any:  # noqa: ANN401 -- whatever JSON came
