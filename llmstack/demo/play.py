@@ -150,7 +150,7 @@ class _Show:
             extra_attempts=sum(max(0, each.attempts - 1) for each in answered),
             breaker_openings=sum(circuit.opened for circuit in breakers),
             share_before=share_of("fast", answered, began, dies),
-            share_during=share_of("fast", answered, dies + third, back),
+            share_during=share_of("fast", answered, dies, back),
             share_after=share_of("fast", answered, over - third, over + 1),
             p50_ms=waits[49],
             p99_ms=waits[98],

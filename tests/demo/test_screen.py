@@ -41,6 +41,16 @@ def test_plain_lines_come_once_a_second_and_say_it_all() -> None:
     assert [f"  1.0 s  {line}", f"  2.0 s  {line}", "  2.3 s  news"] == out.getvalue().splitlines()
 
 
+def test_plain_lines_keep_to_the_second() -> None:
+    """A frame that comes late does not put off the next line."""
+    out = io.StringIO()
+    screen = Plain(out)
+    for n in range(1, 15):
+        screen.show(n * 0.3, [], {})
+
+    assert ["1.2", "2.1", "3.0", "4.2"] == [line.split()[0] for line in out.getvalue().splitlines()]
+
+
 def test_plain_lines_without_traffic_have_no_latency() -> None:
     """A median of nothing is not zero."""
     out = io.StringIO()
@@ -54,12 +64,13 @@ def drawn(text: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines()
 
 
+#: ``<bar>`` is in cyan, what begins with ``y`` or ``g`` and ends with ``!`` yellow or green.
 FRAME = """\
    1.0 s   9 requests a second
 
-  fast  \x1b[36m███████████████████████████             \x1b[0m   6/s    50 ms  \x1b[33m● half-open\x1b[0m
-  slow  \x1b[36m█████████                               \x1b[0m   2/s   150 ms  \x1b[32m● closed\x1b[0m
-  dear  \x1b[36m                                        \x1b[0m   0/s     -     \x1b[32m● closed\x1b[0m
+  fast  <███████████████████████████             >   6/s    50 ms  y● half-open!
+  slow  <█████████                               >   2/s   150 ms  g● closed!
+  dear  <                                        >   0/s     -     g● closed!
 
   failures seen by callers in the last second: 1
 
@@ -70,6 +81,7 @@ FRAME = """\
 
 
 """
+CODES = {"<": "\x1b[36m", ">": "\x1b[0m", "y●": "\x1b[33m●", "g●": "\x1b[32m●", "!": "\x1b[0m"}
 
 
 def test_the_live_picture() -> None:
@@ -79,7 +91,10 @@ def test_the_live_picture() -> None:
     screen.tell(0.5, "the breaker tries a probe")
     screen.show(1.0, RECENT, STATES)
 
-    assert "\x1b[?25l" + FRAME.replace("\n", "\x1b[K\n") == out.getvalue()
+    expected = FRAME.replace("\n", "\x1b[K\n")
+    for sign, code in CODES.items():
+        expected = expected.replace(sign, code)
+    assert "\x1b[?25l" + expected == out.getvalue()
     assert not any(len(line) > 79 for line in drawn(out.getvalue()))
 
 

@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from llmstack.builder import ServiceBuilder
-from llmstack.call import Call, Usage
+from llmstack.call import Attempt, Call, Usage
 from llmstack.endpoint import Endpoint, Price
 from llmstack.errors import (
     BadRequest,
@@ -80,8 +80,13 @@ def test_there_is_one_line_when_the_call_is_over(ending: str, request_: object) 
 
 def line_of(service: Service[Any, Any], request: object) -> Mapping[str, Any]:
     """The line of one call, which is used up to its end."""
+
+    async def later() -> None:
+        await asyncio.sleep(5)
+        await use(Log()(service), request)
+
     with capture_logs() as logs:
-        run_virtual(use(Log()(service), request))
+        run_virtual(later())
     (line,) = (line for line in logs if line["event"] == "call.ended")
     return line
 
@@ -130,6 +135,10 @@ def test_of_a_group_the_endpoint_in_it_is_told() -> None:
     line = line_of(RoundRobin([Endpoint("group", inner)])(dispatch), Request())
 
     assert ("leaf", 1) == (line["endpoint"], line["attempts"])
+    # A deadline in a group may ring when its members have refused, after a leaf has failed.
+    left = Call(attempts=[Attempt("leaf", 0.0, sends=2), Attempt("group", 1.0, group=True)])
+    line = line_of(provider, Request(call=left))
+    assert ("leaf", 2) == (line["endpoint"], line["attempts"])
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from llmstack.errors import ConnectionLost, PayloadTooLarge
 from llmstack.messages import Request, Response
 from llmstack.providers.openai import OpenAI
+from llmstack.providers.transport import timeout
 from llmstack.providers.wire import PIECE, TOGETHER, ask
 from tests.providers.openai import scripts as s
 
@@ -87,7 +89,7 @@ def test_a_long_body_lets_others_have_their_turn() -> None:
         writer.write(GOOD)
 
     async def asks(leaf: OpenAI) -> None:
-        request = long(4 * PIECE)
+        request = long(32 * PIECE)
         async with asyncio.TaskGroup() as tasks:
             asked = tasks.create_task(leaf(request))
             while not asked.done():
@@ -131,8 +133,8 @@ def test_a_connection_that_took_half_a_request_carries_no_other() -> None:
     assert 2 == asyncio.run(served(serve, asks))
 
 
-def test_a_connection_that_is_reset_takes_no_more() -> None:
-    """The rest of the body is not written, and the caller hears of it."""
+def test_a_connection_that_is_reset_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of the body is not written, and the caller hears of it, but not the log."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -143,6 +145,38 @@ def test_a_connection_that_is_reset_takes_no_more() -> None:
             await leaf(long(64 * PIECE))
 
     assert 1 == asyncio.run(served(serve, asks))
+    assert [] == caplog.messages
+
+
+def test_who_waits_for_a_body_is_told_that_it_is_closed() -> None:
+    """A reader that is under way does not wait for ever."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(s.JSON + b"Content-Length: 9\r\n\r\n")
+
+    async def asks(leaf: OpenAI) -> None:
+        url = URL(leaf.base_url)
+        where = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
+        connector = leaf.transport.session.connector
+        assert connector is not None
+        head = f"GET / HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
+        exchange = await ask(connector, where, timeout(3), head, b"")
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(raised(exchange.content.readany()))
+            await asyncio.sleep(0)
+            exchange.close()
+
+        assert "the connection was closed" == str(waiting.result())
+
+    asyncio.run(served(serve, asks))
+
+
+async def raised(reads: Awaitable[bytes]) -> ConnectionError:
+    """Return what ended the waiting."""
+    with pytest.raises(ConnectionError) as caught:
+        await reads
+    return caught.value
 
 
 class Gone:

@@ -100,6 +100,7 @@ def test_the_order_is_that_of_the_least_expense(
 
 
 @given(world=worlds, unknown=unknowns, ask=asks)
+@example(world=[Price(1, 9)], unknown="last", ask=(1, 0, "chat"))
 def test_a_plan_shows_the_cost_and_how_it_was_reckoned(
     world: list[Price | None], unknown: Unknown, ask: Ask
 ) -> None:

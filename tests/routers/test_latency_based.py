@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import groupby, pairwise, permutations
+from math import exp
 from random import Random
 from typing import Any
 
@@ -290,6 +291,45 @@ def test_wrong_settings_are_named(wrong: str, values: tuple[float, ...]) -> None
             LatencyBased(listed([1]), **settings)
     with pytest.raises(ConfigError, match="a router needs at least one"):
         LatencyBased([])
+
+
+@given(
+    prior=st.sampled_from([0.25, 3.0]),
+    gamma=st.sampled_from([1.0, 3.0]),
+    least=st.sampled_from([0.25, 1.0]),
+    tau=st.sampled_from([5.0, 40.0]),
+    failures=st.integers(1, 40),
+)
+def test_each_setting_is_the_one_it_is_called(
+    prior: float, gamma: float, least: float, tau: float, failures: int
+) -> None:
+    """Who is unmeasured has the prior; failures weigh by *gamma*, as if no more than *least*."""
+    a, b = endpoints = listed([1, 1])
+    layer = LatencyBased(endpoints, prior=prior, gamma=gamma, least=least, tau=tau, explore=NEVER)
+    picker = fastest(layer)
+    Facts(2.0, failures).happen(picker, a)
+    assert prior == fastest(layer).explain(Request(), [b], 0.0)["b"].latency
+
+    success = max(least, 0.95**failures)
+    assert pytest.approx(2.0 / success**gamma) == picker.explain(Request(), [a], 0.0)["a"].score
+    # One more sample, a tau later, has the weight that the first has lost.
+    take(picker, a, tau)
+    picker.settle(a, tau - 4.0, Outcome(tau, first=tau))
+    assert pytest.approx(4.0 - 2.0 * exp(-1)) == picker.statistics()["a"]["latency"]
+
+
+def test_who_comes_back_has_no_turn_behind_it() -> None:
+    """Of the removed no name is kept, nor when it was chosen."""
+    endpoints = listed([1, 1])
+    picker = fastest(LatencyBased(endpoints, explore=NEVER))
+    for endpoint in endpoints[1], endpoints[1], endpoints[0]:
+        Facts(1.0).happen(picker, endpoint)
+    assert ["b", "a"] == [e.name for e in walk(picker, endpoints, 0.0)]
+    picker.keep({"b"})
+
+    assert {"b"} == picker.turns.chosen.keys() == picker.seen.keys()
+    picker.keep({"a", "b"})
+    assert ["a", "b"] == [e.name for e in walk(picker, endpoints, 0.0)]
 
 
 def test_defaults_are_those_of_the_page() -> None:
