@@ -66,6 +66,10 @@ class Body:
 def _decode(raw: bytes) -> object:
     try:
         return json.loads(raw)
+    except json.JSONDecodeError as error:
+        # Without its cause, which holds the whole text.
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"the body is not JSON: {error.msg} at {place}") from None
     except RecursionError:
         raise ValueError("the body is nested too deeply") from None
 
@@ -74,8 +78,12 @@ def as_body(value: Body | bytes | Mapping[str, Any]) -> Body:
     """Take bytes or decoded data; a body passes as it is."""
     if isinstance(value, Body):
         return value
-    return Body(value) if isinstance(value, bytes) else Body(None, value)
+    if isinstance(value, bytes):
+        return Body(value)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"the body must be bytes or a mapping, not {type(value).__name__}")
+    return Body(None, value)
 
 
 def _encode(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(data), separators=(",", ":")).encode()
+    return json.dumps(dict(data), separators=(",", ":"), allow_nan=False).encode()

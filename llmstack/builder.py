@@ -61,6 +61,9 @@ class ServiceBuilder:
         services: list[Service[Any, Any]] = [leaf]
         for layer in reversed(layers):
             services.insert(0, layer(services[0]))
+        for made, what in zip(services, [*map(role_of, layers), "the floor"], strict=True):
+            if not callable(made):
+                raise ConfigError(f"{what} is no service but {made!r}: it cannot be called")
         return Stack(layers, tuple(services))
 
 
@@ -119,7 +122,7 @@ class Stack(Generic[Req, Resp]):
         """Return the chain in the way of the data, with reasons for the order and the bound."""
         lines = []
         for layer in self.layers:
-            lines.append(f"{layer!r}" if hasattr(layer, "role") else role_of(layer))
+            lines.append(_shown(layer))
             lines += [f"    {reason}" for reason in reasons(self.layers, layer)]
             lines += [f"    {line}" for line in _groups(layer)]
         return "\n".join([*lines, role_of(self.services[-1]), str(self.bound)])
@@ -177,6 +180,12 @@ class Stack(Generic[Req, Resp]):
         for layer in self.layers:
             parts += [e.service for part in parts_of(layer) for e in getattr(part, "endpoints", ())]
         return list({id(part): part for part in parts}.values())
+
+
+def _shown(layer: object) -> str:
+    """Return the settings of *layer*; its role, if its repr tells only where it lies."""
+    plain = type(layer).__repr__ is object.__repr__ or not hasattr(layer, "role")
+    return role_of(layer) if plain else repr(layer)
 
 
 def _groups(layer: object) -> Iterator[str]:

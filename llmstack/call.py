@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Literal, Self, final
+from typing import Final, Literal, Self, final
 
 from attrs import define, evolve, field, frozen, validators
 
@@ -78,6 +78,8 @@ class Outcome:
 
 
 End = Callable[[Outcome], None]
+
+_WENT_WELL: Final = ("ok", "abandoned")
 
 
 @final
@@ -156,8 +158,13 @@ class Call:
         self.attempts.remove(attempt)
 
     def tried(self, router: object) -> dict[str, Attempt]:
-        """Return the last attempt of *router* at each endpoint, by name."""
-        return {a.endpoint: a for a in self.attempts if a.router is router}
+        """Return the last attempt of *router* at each endpoint, by name.
+
+        One that went well is not among them: who uses a request again asks anew.
+        """
+        return {
+            a.endpoint: a for a in self.attempts if a.router is router and a.how not in _WENT_WELL
+        }
 
     @property
     def sent(self) -> int:

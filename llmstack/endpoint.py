@@ -81,7 +81,7 @@ class Endpoint:
     """
 
     name: str = field(validator=validators.min_len(1))
-    service: Service[Any, Any] = field(repr=False)
+    service: Service[Any, Any] = field(repr=False, validator=validators.is_callable())
     weight: float = field(default=1.0, validator=_amount)
     models: str | dict[str, str] | None = field(default=None, converter=_models, kw_only=True)
     price: Price | None = field(default=None, kw_only=True)

@@ -119,6 +119,8 @@ def check_order(layers: Sequence[Layer]) -> None:
             wrong.append(f"{one} must be below {other}: {_sayings(outer, 'below')[other]}")
         if one in _sayings(inner, "above"):
             wrong.append(f"{other} must be above {one}: {_sayings(inner, 'above')[one]}")
+        if one == other and hasattr(outer, "alone"):
+            wrong.append(f"a stack has one {one}: {outer.alone}")
         _warn(outer, inner)
     if wrong:
         raise ConfigError("wrong order of layers: " + "; ".join(dict.fromkeys(wrong)))

@@ -17,8 +17,13 @@ texts = st.text(max_size=6) | st.sampled_from(
     ["model", '"model"', '\\"model": "x', "model\\", "é☃😀"]
 )
 names = texts | st.sampled_from(["gpt-4o", 'a"b', "a\\b", "\ud800", ""])
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(texts | st.just("model"), inner, max_size=3)
     ),
@@ -230,3 +235,24 @@ def test_a_repr_shows_nothing_of_it() -> None:
         assert "secret" not in repr(body)
         assert {"a": "secret"} == body.data
         assert "secret" not in repr(body)
+
+
+def test_a_body_is_bytes_or_a_mapping() -> None:
+    """Anything else is told where it is given, not deep inside a leaf."""
+    with pytest.raises(TypeError, match="must be bytes or a mapping, not str"):
+        as_body("hello")  # type: ignore[arg-type]
+
+
+def test_what_is_not_json_is_told_without_repeating_it() -> None:
+    """Neither the message nor the causes have the text, which is a prompt."""
+    with pytest.raises(ValueError, match=r"not JSON: .* at line 1, column 2") as caught:
+        _ = Body(b"{planted secret").data
+
+    assert "planted" not in repr(vars(caught.value)) + str(caught.value)
+    assert (None, True) == (caught.value.__cause__, caught.value.__suppress_context__)
+
+
+def test_what_json_cannot_say_is_not_sent() -> None:
+    """NaN is no JSON, whatever Python's encoder thinks."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _ = as_body({"temperature": float("nan")}).raw

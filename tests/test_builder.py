@@ -267,7 +267,6 @@ def test_a_seed_does_no_harm_to_other_layers() -> None:
 PROGRAM: Final = """
 import asyncio
 from llmstack.builder import ServiceBuilder
-from llmstack.testing.scripted import echo
 from tests.test_builder import Dice, draws
 
 roles = {"retry", "hedge", "router", "shed"}  # a set, for its order follows the hash seed
@@ -327,3 +326,15 @@ class CountingService:
 
     def statistics(self) -> dict[Hashable, int]:
         return {"calls": self.calls}
+
+
+def test_what_cannot_be_called_is_no_service() -> None:
+    """Neither a floor nor what a layer makes; the error names it."""
+    with pytest.raises(ConfigError, match="the floor is no service but None"):
+        ServiceBuilder().service(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="forgetful is no service but None"):
+        ServiceBuilder().layer(forgetful).service(echo)
+
+
+def forgetful(_inner: object) -> Any:  # noqa: ANN401 -- a layer that mypy would refuse
+    """Be a layer without a return."""

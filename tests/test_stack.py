@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -18,6 +18,9 @@ from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import ConfigError, Overloaded
 from llmstack.order import Bound
 from tests.test_builder import Any_, Counting, CountingService, Mark, ask, built, echo
+
+
+T = TypeVar("T")
 
 
 def test_a_description_reads_in_the_way_of_the_data() -> None:
@@ -256,3 +259,15 @@ def test_the_layers_and_services_of_a_stack_are_pairs(count: int) -> None:
     assert echo is stack.services[-1]
     assert list(stack.layers) == [s.layer for s in stack.services[:-1]]  # type: ignore[attr-defined]
     assert attrs.has(Stack)
+
+
+def test_a_layer_without_a_repr_is_described_by_its_role() -> None:
+    """An address in memory would say nothing."""
+
+    class Plain:
+        role = "plain"
+
+        def __call__(self, inner: T) -> T:
+            return inner
+
+    assert "plain" == ServiceBuilder().layer(Plain()).service(echo).describe().splitlines()[0]

@@ -17,11 +17,11 @@ from random import Random
 from typing import Any, ClassVar, Final, Generic, final
 
 import structlog
-from attrs import define, field, frozen, validators
+from attrs import Attribute, define, field, frozen, validators
 
 from llmstack import clock
 from llmstack.call import Outcome
-from llmstack.errors import LLMStackError, classify
+from llmstack.errors import ConfigError, LLMStackError, classify
 from llmstack.estimators.circuit import Circuit, CircuitStatistics, Probes
 from llmstack.estimators.open_time import OpenTimes
 from llmstack.estimators.trip import ConsecutiveFailures, TripPolicy
@@ -34,6 +34,14 @@ __all__ = ["CircuitBreaker", "CircuitBreakerService"]
 log: Final = structlog.get_logger("llmstack")
 
 BY_HAND: Final = "by hand"
+
+
+def _a_policy(_layer: object, attribute: Attribute[TripPolicy], value: object) -> None:
+    """Check that it can make detectors."""
+    if not hasattr(value, "detector"):
+        raise ConfigError(
+            f"{attribute.name} must be one such as ConsecutiveFailures(5), not {value}"
+        )
 
 
 @final
@@ -52,7 +60,7 @@ class CircuitBreaker:
         probes=Probes(at_once=1, successes=1, failures=1))
     """
 
-    policy: TripPolicy = field(factory=ConsecutiveFailures)
+    policy: TripPolicy = field(factory=ConsecutiveFailures, validator=_a_policy)
     base: float = field(default=5.0, validator=validators.gt(0), kw_only=True)
     cap: float = field(default=30.0, validator=validators.gt(0), kw_only=True)
     ramp: float = field(default=30.0, validator=validators.ge(0), kw_only=True)

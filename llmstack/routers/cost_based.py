@@ -28,6 +28,7 @@ from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.plan import Terms
 from llmstack.routers.router import (
+    ONE_ROUTER,
     Endpoints,
     RouterService,
     as_endpoints,
@@ -123,6 +124,7 @@ class CostBased:
     output: int = field(default=500, kw_only=True, validator=validators.ge(0))
 
     role: ClassVar[str] = "router"
+    alone: ClassVar[str] = ONE_ROUTER
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""

@@ -29,6 +29,7 @@ from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.plan import Terms
 from llmstack.routers.router import (
+    ONE_ROUTER,
     Endpoints,
     RouterService,
     as_endpoints,
@@ -114,6 +115,7 @@ class Fallback:
     rng: Random | None = field(default=None, kw_only=True, repr=False, eq=False)
 
     role: ClassVar[str] = "router"
+    alone: ClassVar[str] = ONE_ROUTER
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""

@@ -20,6 +20,7 @@ from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.plan import Terms
 from llmstack.routers.router import (
+    ONE_ROUTER,
     Endpoints,
     RouterService,
     as_endpoints,
@@ -97,6 +98,7 @@ class RoundRobin:
     endpoints: Endpoints = field(converter=as_endpoints, repr=named)
 
     role: ClassVar[str] = "router"
+    alone: ClassVar[str] = ONE_ROUTER
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""

@@ -29,6 +29,7 @@ from llmstack.service import Service, observe
 
 
 __all__ = [
+    "ONE_ROUTER",
     "Endpoints",
     "GoesOn",
     "Picker",
@@ -43,6 +44,9 @@ __all__ = [
 Endpoints = tuple[Endpoint, ...] | EndpointSet
 #: Whether to go on after the error of the n-th endpoint that was asked.
 GoesOn = Callable[[LLMStackError, int], bool]
+
+#: Why a stack has one router.
+ONE_ROUTER: Final = "an inner one would overrule it; make that a group, the service of an endpoint"
 
 _NOBODY: Final[Mapping[str, Attempt]] = MappingProxyType({})
 
