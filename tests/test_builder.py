@@ -267,6 +267,7 @@ def test_a_seed_does_no_harm_to_other_layers() -> None:
 PROGRAM: Final = """
 import asyncio
 from llmstack.builder import ServiceBuilder
+from llmstack.testing.scripted import echo
 from tests.test_builder import Dice, draws
 
 roles = {"retry", "hedge", "router", "shed"}  # a set, for its order follows the hash seed
