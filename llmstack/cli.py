@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from math import isnan
 from typing import NoReturn
 
 import click
@@ -89,12 +91,19 @@ def serve(config: str, listen: str | None) -> None:
     click.echo("Stopped.")
 
 
+def _in_range(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
+    if isnan(seconds):  # click compares, and no comparison with it holds
+        raise click.BadParameter("nan is not in the range 6<=x<=600.")
+    return seconds
+
+
 @main.command(short_help="Watch an outage that callers do not notice.")
 @click.option(
     "--seconds",
     default=20.0,
     show_default=True,
-    type=click.FloatRange(min=3, max=600),
+    type=click.FloatRange(min=6, max=600),  # in less, the share has no time to move back
+    callback=_in_range,
     help="How long it takes.",
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same traffic.")
@@ -107,7 +116,13 @@ def demo(seconds: float, seed: int, as_json: bool) -> None:  # noqa: FBT001 -- c
     """
     from llmstack.demo import run_demo
 
-    raise SystemExit(run_demo(seconds, seed, as_json=as_json))
+    code = 1
+    try:
+        code = run_demo(seconds, seed, as_json=as_json)
+    except* BrokenPipeError:
+        # Nobody reads any more, as behind `| head`; the flush at exit would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)
 
 
 def _fail(says: str, code: int) -> NoReturn:

@@ -20,6 +20,7 @@ from llmstack.config.lines import lines_of
 from llmstack.config.mistakes import ConfigMistakes, Mistakes, did_you_mean
 from llmstack.config.reading import Reader
 from llmstack.config.tables import EndpointTable, RouteTable, ServerTable, address
+from llmstack.config.values import kind_of
 from llmstack.endpoint import Endpoint
 from llmstack.messages import Request, dispatch
 from llmstack.providers.transport import Transport
@@ -98,8 +99,11 @@ def _tables(
     reader: Reader, data: Mapping[str, Any], section: str, kind: type[Any]
 ) -> dict[str, Any]:
     """Read each table of a section; None for one with mistakes."""
-    tables = data.get(section)
-    if not isinstance(tables, dict) or not tables:
+    tables: object = data.get(section)
+    if not isinstance(tables, dict | None):
+        reader.mistakes.add((section,), f"must be a table, not {kind_of(tables)}")
+        return {}
+    if not tables:
         reader.mistakes.add((section,), f"there must be at least one [{section}.NAME]")
         return {}
     if "" in tables:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 from attrs import define, field
 
@@ -135,13 +135,10 @@ class Routes:
     def _build(self, tables: Sequence[object], path: Path) -> Stack[Request, Any] | None:
         read = [self.reader.read(table, Layer, (*path, n)) for n, table in enumerate(tables)]
         layers = [layer for layer in read if layer is not None]
-        if not self._in_order(read, path) or len(layers) < len(tables):
+        there = [layer or _named(table) for layer, table in zip(read, tables, strict=True)]
+        if not self._in_order(there, path) or len(layers) < len(tables):
             return None
         routers = [n for n, layer in enumerate(layers) if role_of(layer) == "router"]
-        if len(routers) != 1:
-            many = "no router" if not routers else f"{len(routers)} routers"
-            self.reader.mistakes.add(path, f"a route has one router, and this has {many}")
-            return None
         if not any(isinstance(layer, Metrics) for layer in layers):
             # What callers see, and what each endpoint does.
             metrics = Metrics(self.recorder)
@@ -153,7 +150,9 @@ class Routes:
 
     def _in_order(self, layers: Sequence[Layer | None], path: Path) -> bool:
         """Note the place of each layer that is wrong, or doubtful, below one above it."""
-        right = True
+        right = None in layers or any(role_of(layer) == "router" for layer in layers)
+        if not right:
+            self.reader.mistakes.add(path, "a route has one router, and this has no router")
         there = [(n, layer) for n, layer in enumerate(layers) if layer is not None]
         for (_, outer), (n, inner) in combinations(there, 2):
             with warnings.catch_warnings(record=True) as caught:
@@ -171,7 +170,16 @@ class Routes:
         """Read a list of names: of endpoints, or of other routes, which become groups."""
         if not isinstance(value, list):
             raise Wrong(f"must be an array of names, not {kind_of(value)}")
-        return tuple(each(enumerate(value), self._endpoint))
+        listed: set[object] = set()
+
+        def read(name: object) -> Endpoint:
+            endpoint = self._endpoint(name)
+            if name in listed:
+                raise Wrong(f"{name!r} is listed already")
+            listed.add(name)
+            return endpoint
+
+        return tuple(each(enumerate(value), read))
 
     def _endpoint(self, name: object) -> Endpoint:
         if not isinstance(name, str):
@@ -192,6 +200,13 @@ class Routes:
         if value == "last" or isinstance(value, dict):
             return value if value == "last" else self.reader.converter.structure(value, Price)
         raise Wrong(f'must be "last" or a price, not {kind_of(value)}')
+
+
+def _named(table: object) -> Layer | None:
+    """Return a stand-in for a layer with mistakes: it has the place of its class, no settings."""
+    use = table.get("use") if isinstance(table, dict) else None
+    kind = LAYERS.get(use) if isinstance(use, str) else None
+    return None if kind is None else cast("Layer", kind.__new__(kind))
 
 
 def _no_setting(_value: object) -> object:

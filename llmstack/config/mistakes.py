@@ -30,11 +30,13 @@ class ConfigMistakes(ConfigError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint at what was meant by *word*, or what there is."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = get_close_matches(word, names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there {'are' if len(names) > 1 else 'is'} {', '.join(names) or 'none'}"
+    if len(names) > 1:
+        return f"there are {', '.join(names)}"
+    return f"the only one is {names[0]}" if names else "there is none"
 
 
 @final

@@ -41,6 +41,10 @@ NOT_IN_TOML: Final = frozenset({"allow", "classify", "idempotent", "recorder", "
 _SAID_BY_ATTRS: Final = re.compile(
     r"(?P<size>Length of )?'\w+' (?P<says>must be .*): (?P<value>.*)"
 )
+#: What attrs says in a way that is not said of TOML.
+_BETTER: Final = MappingProxyType(
+    {"Length of must be >= 1": "must not be empty", "must be < inf": "must be finite"}
+)
 
 
 def each(steps: Iterable[tuple[str | int, object]], read: Read) -> list[object]:
@@ -134,7 +138,8 @@ def _plain(says: str, name: str) -> str:
     match = _SAID_BY_ATTRS.fullmatch(says)
     if match is None:
         return re.sub(rf"^'?{name}'?:? ", "", says)
-    return f"{'its length ' if match['size'] else ''}{match['says']}, not {match['value']}"
+    said = f"{match['size'] or ''}{match['says']}"
+    return _BETTER.get(said, f"{said}, not {match['value']}")
 
 
 #: How to read types with parts, by what they are made with.

@@ -77,14 +77,11 @@ async def play(
         session = await stage.enter_async_context(ClientSession())
         callers = Callers(session, url, Random(seed))
         show = _Show(screen, stack, callers, logs, clock.now())
-        drawn = asyncio.create_task(show.go_on())  # noqa: TID251 -- cancelled and awaited below
-        try:
+        # What breaks the show breaks the demo, at once.
+        async with asyncio.TaskGroup() as group:
+            drawn = group.create_task(show.go_on())
             await _acts(Acts(seconds), show, providers[0])
-        finally:
             drawn.cancel()
-            await asyncio.wait([drawn])
-        if not drawn.cancelled():
-            drawn.result()  # what broke the show breaks the demo
         for provider in providers:
             provider.latency = 0.0  # or the difference between two of them would be measured
         extra = await added(session, fast, url)

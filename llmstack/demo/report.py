@@ -70,6 +70,7 @@ class Summary:
     def says(self) -> str:
         """Say it in sentences."""
         seen = "no failure was" if not self.failures else f"{self.failures} failures were"
+        added = "less than 1 ms" if self.added_ms < 1 else f"{self.added_ms:.1f} ms"
         times = f"{self.breaker_openings} time{'s' if self.breaker_openings != 1 else ''}"
         return (
             f"{self.requests} requests in {self.seconds:g} s; {seen} seen by callers.\n"
@@ -77,5 +78,5 @@ class Summary:
             f"The fast provider's share: {self.share_before:.0%} before the outage, "
             f"{self.share_during:.0%} during it, {self.share_after:.0%} at the end.\n"
             f"Half of the callers waited {self.p50_ms:.0f} ms at most, 99 % of them "
-            f"{self.p99_ms:.0f} ms.\nThe gateway adds {self.added_ms:.1f} ms to a call."
+            f"{self.p99_ms:.0f} ms.\nThe gateway adds {added} to a call."
         )
