@@ -135,7 +135,9 @@ def test_mistakes_end_with_2(command: str, tmp_path: Path) -> None:
         (["serve", "PATH", "--listen", ""], "--listen must be HOST:PORT, not ''\n"),
         (["serve"], "Error: Missing argument 'CONFIG'."),
         (["sevre"], "Error: No such command 'sevre'."),
-        (["demo", "--seconds", "1"], "Error: Invalid value for '--seconds': 1.0 is not in the"),
+        (["demo", "--seconds", "5.9"], "Error: Invalid value for '--seconds': 5.9 is not in the"),
+        (["demo", "--seconds", "nan"], "Error: Invalid value for '--seconds': nan is not in the"),
+        (["demo", "--seconds", "inf"], "Error: Invalid value for '--seconds': inf is not in the"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )
@@ -246,9 +248,25 @@ def test_a_gateway_that_cannot_serve_ends_with_1(tmp_path: Path) -> None:
 
 def test_the_demo_is_run_as_asked() -> None:
     """Its options reach it, and its exit code is that of the program."""
-    process = program("demo", "--seconds", "3", "--seed", "7", "--json")
+    process = program("demo", "--seconds", "6", "--seed", "7", "--json")
     out, err = process.communicate(timeout=60)
 
     assert (0, "") == (process.returncode, err)
     summary = json.loads(out)
-    assert (3.0, 7, 0) == (summary["seconds"], summary["seed"], summary["failures"])
+    assert (6.0, 7, 0) == (summary["seconds"], summary["seed"], summary["failures"])
+
+
+@pytest.mark.parametrize("asked", [["--seconds", "6"], ["--seconds", "600"]])
+def test_a_demo_that_nobody_reads_ends_quietly(asked: list[str]) -> None:
+    """As before ``| head``: soon, without a traceback, and not as if all had been seen."""
+    process = program("demo", *asked)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("  ")
+        process.stdout.close()
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert ("", 1) == (err, process.returncode)

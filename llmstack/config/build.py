@@ -206,7 +206,7 @@ def _named(table: object) -> Layer | None:
     """Return a stand-in for a layer with mistakes: it has the place of its class, no settings."""
     use = table.get("use") if isinstance(table, dict) else None
     kind = LAYERS.get(use) if isinstance(use, str) else None
-    return None if kind is None else cast("Layer", kind.__new__(kind))
+    return None if kind is None else cast("Layer", object.__new__(kind))
 
 
 def _no_setting(_value: object) -> object:

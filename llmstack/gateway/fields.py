@@ -7,13 +7,13 @@ spelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, final
 
 from attrs import frozen
 
 
-__all__ = ["FORBIDDEN", "KNOWN", "Kind", "called", "plain"]
+__all__ = ["FORBIDDEN", "KNOWN", "Kind", "called", "inner", "is_forbidden", "plain"]
 
 
 @final
@@ -139,13 +139,34 @@ FORBIDDEN: Final = frozenset(
     clientcert clientid clientsecret contextwindowfallbacks cookies credential credentials
     customllmprovider defaultheaders defaultquery deployment deploymentid endpoint endpoints
     endpointurl extrabody extraheaders extraquery fallbacks headers host hostname httpclient
-    httpproxy httpsproxy litellmcredentialname litellmparams llmprovider modellist
-    organisation organization organizationid password port project proxies proxy proxyurl
+    httpproxy httpsproxy litellmcredentialname litellmparams llmprovider mockdelay
+    mockresponse mocktimeout mocktoolcalls modellist organisation organization
+    organizationid password port project provider providers proxies proxy proxyurl
     regionname scheme secret secretkey serverurl sslverify targeturl tenantid token trustenv
     uri url userconfig username verify verifyssl vertexcredentials vertexlocation
     vertexproject
     """.split()  # noqa: SIM905 -- ninety words are read more easily than ninety literals
 )
+
+#: The same, whatever stands before it: ``openai_api_key``, ``websocket_base_url``.
+_ENDINGS: Final = tuple(
+    """
+    accesskey accesskeyid accesstoken apibase apihost apikey apikeys apitoken apiurl apiversion
+    authorization authtoken baseurl bearertoken clientsecret credential credentials endpoint
+    endpoints endpointurl extrabody extraheaders extraquery headers httpproxy httpsproxy
+    password proxyurl secretkey serverurl
+    """.split()  # noqa: SIM905 -- as above
+)
+
+
+def is_forbidden(name: str) -> bool:
+    """Whether no caller may set *name*.
+
+    >>> is_forbidden("OpenAI-API-Key"), is_forbidden("prompt_cache_key")
+    (True, False)
+    """
+    word = plain(name)
+    return word in FORBIDDEN or word.endswith(_ENDINGS)
 
 
 def plain(name: str) -> str:
@@ -158,6 +179,27 @@ def plain(name: str) -> str:
 
 
 _PLAIN: Final = str.maketrans("", "", "_-. ")
+
+
+def inner(data: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Any]]:
+    """Yield what is looked at below the first level of a chat: path, kind and value.
+
+    The first level must be good. It is these few; a provider sees all others as they are.
+    """
+    usage = (data.get("stream_options") or {}).get("include_usage")
+    yield "stream_options.include_usage", BOOL, usage
+    for n, message in enumerate(data["messages"]):
+        if "tool_calls" in message:
+            yield f"messages[{n}].tool_calls", OBJECTS, message["tool_calls"]
+        content = message.get("content")
+        if isinstance(content, list):
+            yield from _parts(f"messages[{n}].content", content)
+
+
+def _parts(path: str, content: list[Any]) -> Iterator[tuple[str, Kind, Any]]:
+    yield path, OBJECTS, content  # whoever finds that it does not fit asks for no more
+    for n, part in enumerate(content):
+        yield f"{path}[{n}].text", STRING, part.get("text")
 
 
 def called(value: object) -> str:

@@ -36,6 +36,14 @@ _RENAMED: Final[Mapping[str, str]] = MappingProxyType(
 )
 _LIMITS: Final = "x-ratelimit-"
 
+#: Without the name: a caller may have put anything there.
+_NO_MODEL: Final = Problem(
+    404,
+    "there is no such model here; GET /v1/models lists those that are",
+    param="model",
+    code="model_not_found",
+)
+
 #: How the attempt ended that gave the reply: a stream has not ended yet.
 _SERVED: Final = (None, "ok")
 
@@ -60,7 +68,7 @@ async def _ask(
         return desk.refused(asked, call.id)
     stack = gateway.route(asked.model)
     if stack is None:
-        return desk.refused(_no_model(asked.model), call.id)
+        return desk.refused(_NO_MODEL, call.id)
     task = desk.enter(request)
     try:
         return await _replied(desk, request, await stack(asked), call)
@@ -71,11 +79,6 @@ async def _ask(
     finally:
         desk.leave(task)
     return desk.refused(problem, call.id, {"x-llmstack-attempts": str(call.sent)})
-
-
-def _no_model(model: str) -> Problem:
-    message = f"there is no model {model!r} here; GET /v1/models lists those that are"
-    return Problem(404, message, param="model", code="model_not_found")
 
 
 async def _replied(

@@ -14,7 +14,7 @@ from aiohttp import hdrs
 from llmstack.body import Body
 from llmstack.call import Call
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.fields import FORBIDDEN, KNOWN, Kind, called, plain
+from llmstack.gateway.fields import FORBIDDEN, KNOWN, Kind, called, inner, is_forbidden, plain
 from llmstack.gateway.strict import decode
 from llmstack.messages import Request
 
@@ -58,6 +58,9 @@ def check_content(headers: Mapping[str, str], max_body: int) -> Problem | None:
     encoding = headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() != "identity":
         return _unsupported("Content-Encoding", "identity")
+    coding = headers.get(hdrs.TRANSFER_ENCODING)
+    if coding is not None and coding.strip().lower() != "chunked":
+        return _unsupported("Transfer-Encoding", "chunked")
     kind = headers.get(hdrs.CONTENT_TYPE, "")
     if kind != _JSON and not _is_json(kind):
         return _unsupported("Content-Type", _JSON)
@@ -99,6 +102,7 @@ def parse(operation: str, raw: bytes, call: Call) -> Request | Problem:
         _check_model(data.get("model"))
         or _NEEDED[operation](data)
         or _check_fields(data, KNOWN[operation])
+        or (_check_inner(data) if operation == "chat" else None)
     )
     if problem is not None:
         return problem
@@ -129,16 +133,26 @@ def _check_fields(data: Mapping[str, Any], known: Mapping[str, Kind]) -> Problem
     for name, value in data.items():
         kind = known.get(name)
         if kind is None:
-            if plain(name) in FORBIDDEN:
-                return _forbidden(name[:LONGEST_FIELD])
+            if is_forbidden(name):
+                return _forbidden(name)
         elif value is not None and not kind.fits(value):
             return _bad(name, _must_be(kind.says, value))
     return None
 
 
+def _check_inner(data: Mapping[str, Any]) -> Problem | None:
+    for path, kind, value in inner(data):
+        if value is not None and not kind.fits(value):
+            return _bad(path, _must_be(kind.says, value))
+    return None
+
+
 def _forbidden(name: str) -> Problem:
-    message = f"{name} is not for callers to choose, so it must not be in a request"
-    return Problem(400, message, param=name, code="forbidden_field")
+    # A name of which only the end is known may have any text before it.
+    param = name[:LONGEST_FIELD] if plain(name) in FORBIDDEN else None
+    shown = param or "a field with such a name"
+    message = f"{shown} is not for callers to choose, so it must not be in a request"
+    return Problem(400, message, param=param, code="forbidden_field")
 
 
 def _check_messages(data: Mapping[str, Any]) -> Problem | None:

@@ -14,18 +14,24 @@ from json import JSONDecodeError, JSONDecoder
 from math import isfinite
 from typing import Any, Final, final
 
+from llmstack.gateway.fields import KNOWN
+
 
 __all__ = ["DEPTH", "decode"]
 
 #: Objects and arrays in one another.
 DEPTH: Final = 64
 
-#: Characters of a key that a path shows.
+#: Characters of a path that are shown.
 SHOWN: Final = 40
 
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-#: Keys that need no quotes in a path.
-_PLAIN: Final = re.compile(r"[A-Za-z_][\w-]*")
+#: Keys that a path shows. Any other is the caller's text, and is not repeated.
+_KNOWN: Final = frozenset(
+    {name for fields in KNOWN.values() for name in fields}
+    | {"arguments", "content", "description", "function", "image_url", "include_usage"}
+    | {"json_schema", "name", "parameters", "role", "text", "tool_calls", "type", "url"}
+)
 
 
 @final
@@ -188,6 +194,6 @@ def _inside(path: str, value: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN
 
 
 def _member(path: str, key: str) -> str:
-    if not _PLAIN.fullmatch(key) or len(key) > SHOWN:
+    if key not in _KNOWN:
         return f"{path}[…]"
     return f"{path}.{key}" if path else key

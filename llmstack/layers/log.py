@@ -5,15 +5,16 @@ attempts. What changes state below (a breaker that opens, a retry) logs its own 
 No prompt, no reply and no key is ever in a line.
 
 Events: `call.ended`, at level info, or warning if the call failed or was refused. Keys:
-*request_id*, *model*, *endpoint* that served, *attempts* sent upstream, *how* it ended,
-*error* class, *seconds*, *first* content after so many seconds, tokens (*input*, *cached*,
-*output*) and *cost* in USD. What is not known is left out.
+*request_id*, *model* ("?" if it looks like no name), *endpoint* that served, *attempts* sent
+upstream, *how* it ended, *error* class, *seconds*, *first* content after so many seconds, tokens
+(*input*, *cached*, *output*) and *cost* in USD. What is not known is left out.
 
 Errors: none. A logger that raises changes no call: its line is lost, and that is counted.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Final, Generic, final
 
 import structlog
@@ -27,6 +28,9 @@ from llmstack.service import Req, Resp, Service, observe
 __all__ = ["Log", "LogService"]
 
 log: Final = structlog.get_logger("llmstack")
+
+#: What names a model; where a route takes any name, it may be any text of a caller.
+_NAME: Final = re.compile(r"[A-Za-z0-9._/:@-]{0,128}")
 
 
 @final
@@ -95,7 +99,13 @@ def _facts_of(request: object) -> dict[str, Any]:
     last = next((attempt for attempt in reversed(call.attempts) if not attempt.group), None)
     return {
         "request_id": call.id,
-        "model": getattr(request, "model", None),
+        "model": _named(getattr(request, "model", None)),
         "endpoint": None if last is None else last.endpoint,
         "attempts": call.sent,
     }
+
+
+def _named(model: object) -> str | None:
+    if model is None:
+        return None
+    return model if isinstance(model, str) and _NAME.fullmatch(model) else "?"

@@ -11,7 +11,7 @@ import unicodedata
 from typing import Final
 
 
-__all__ = ["clean", "identifier"]
+__all__ = ["clean", "identifier", "path"]
 
 MOST: Final = 300
 #: More of a text is not even looked at; cleaning takes time.
@@ -28,6 +28,7 @@ _KEY: Final = re.compile(
 _QUOTED: Final = re.compile(r"(?<!\w)(['\"`])(?:(?!\1)\S)*\s.*?\1(?!\w)")
 _HTML: Final = re.compile(r"(?i)<(?:!doctype|/?[a-z][a-z0-9]*[\s/>])")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+_PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,64}")
 
 
 def clean(text: object) -> str:
@@ -51,6 +52,17 @@ def identifier(value: object) -> str | None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         return None
     return None if _KEY.fullmatch(value) and not _uuid(value) else value
+
+
+def path(value: object) -> str | None:
+    """Return *value* if it looks like the place of a parameter, and not like a key.
+
+    >>> path("messages[0].role"), path("tell me a joke")
+    ('messages[0].role', None)
+    """
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        return None
+    return None if _KEY.search(value) else value
 
 
 def _uuid(value: str) -> bool:

@@ -32,6 +32,7 @@ from llmstack.service import Layer
 from llmstack.stream import EventStream
 from llmstack.testing.drawn import hold
 from llmstack.testing.scripted import ScriptedEvent, echo, stream_of
+from llmstack.testing.virtual import end_others, left_behind
 
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Stage",
     "Troupe",
     "Turn",
+    "check_alone",
     "still_out",
 ]
 
@@ -240,6 +242,13 @@ class Stage:
         elif isinstance(reply, EventStream) and n % 3 == 1:
             async for _ in reply:
                 pass
+
+
+async def check_alone() -> None:
+    """Raise `AssertionError` if any other task is left; end them all."""
+    left = await left_behind()
+    await end_others()
+    hold(not left, f"no task is left behind: {left}")
 
 
 def still_out(statistics: Mapping[Any, Any]) -> int:

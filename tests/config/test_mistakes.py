@@ -8,6 +8,8 @@ from typing import Final
 import pytest
 
 from llmstack.config import parse
+from llmstack.layers.timeout import Timeout
+from llmstack.routers.router import ONE_ROUTER
 from tests.config.example import EXAMPLE, LAYERED, mistakes_of
 
 
@@ -46,9 +48,12 @@ def test_an_endpoint(line: str, expected: str) -> None:
 @pytest.mark.parametrize(("layer", "expected"), told_of("layer"))
 def test_a_layer(layer: str, expected: str) -> None:
     """What a layer has to say about its settings is told at their place."""
-    text = LAYERED.format(f'\n{layer},\n{{ use = "round_robin", endpoints = ["eu"] }}')
+    first = any(f'"{name}"' in layer for name in ("deadline", "retry"))
+    layers = [layer, ROBIN] if first else [ROBIN, layer]
+    n = layers.index(layer)
 
-    assert [f"line 5: routes.chat.layers[0]{expected}"] == mistakes_of(text)
+    text = LAYERED.format(",\n".join(layers))
+    assert [f"line {4 + n}: routes.chat.layers[{n}]{expected}"] == mistakes_of(text)
 
 
 @pytest.mark.parametrize(("router", "expected"), told_of("router"))
@@ -74,20 +79,22 @@ def test_what_is_wrong_in_one_line_is_in_order() -> None:
     assert [f"{name}zzz" for name in "abcdefgh"] == [each.split(": ")[1][-4:] for each in said]
 
 
+EU_CHAT: Final = "unknown endpoint 'eu'; the only one is chat"
+TWO: Final = f"a stack has one router: {ONE_ROUTER}"
 LATE: Final = "retry must be below deadline: waiting must not outlive the caller"
 
 
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        ("", "3: routes.chat.layers: its length must be >= 1, not 0"),
+        ("", "3: routes.chat.layers: must not be empty"),
         (
             '{ use = "retry" }',
             "3: routes.chat.layers: a route has one router, and this has no router",
         ),
         (
             f'{ROBIN}, {{ use = "fallback", endpoints = ["us"] }}',
-            "3: routes.chat.layers: a route has one router, and this has 2 routers",
+            f"4: routes.chat.layers[1]: wrong order of layers: {TWO}",
         ),
         (
             f'{{ use = "retry" }},\n{ROBIN},\n{{ use = "deadline", seconds = 3 }}',
@@ -99,6 +106,83 @@ LATE: Final = "retry must be below deadline: waiting must not outlive the caller
 def test_a_route(layers: str, expected: str) -> None:
     """One router, in an order that works; the place is that of the layer below."""
     assert [f"line {expected}"] == mistakes_of(LAYERED.format(layers))
+
+
+WRONG_SETTINGS: Final = {
+    "deadline": ("seconds = 0", ".seconds: must be > 0.0, not 0"),
+    "retry": ("attempts = 0", ".attempts: must be >= 1, not 0"),
+    "timeout": ("total = 0", ".total: must be > 0.0, not 0"),
+}
+
+
+@pytest.mark.parametrize("wrong", [("retry",), ("deadline",), ("retry", "deadline")])
+def test_a_wrong_setting_hides_no_wrong_order(wrong: tuple[str, ...]) -> None:
+    """The place of a layer is that of its name, whatever its settings are, and told once."""
+    right = {"retry": "attempts = 2", "deadline": "seconds = 3"}
+    settings = right | {name: WRONG_SETTINGS[name][0] for name in wrong}
+    layers = [f'{{ use = "{name}", {settings[name]} }}' for name in ("retry", "deadline")]
+    places = {"retry": (5, 0), "deadline": (7, 2)}
+    expected = [
+        f"line {places[name][0]}: routes.chat.layers[{places[name][1]}]{WRONG_SETTINGS[name][1]}"
+        for name in wrong
+    ]
+    order = f"line 7: routes.chat.layers[2]: wrong order of layers: {LATE}"
+
+    text = LAYERED.format(f"\n{layers[0]},\n{ROBIN},\n{layers[1]}")
+    assert [*expected, order] == mistakes_of(text)
+
+
+def test_a_wrong_setting_hides_no_missing_router() -> None:
+    """If all layers have a name that is known; else one of them may be the router."""
+    layer = f'{{ use = "timeout", {WRONG_SETTINGS["timeout"][0]} }}'
+    told = f"line 4: routes.chat.layers[0]{WRONG_SETTINGS['timeout'][1]}"
+    missing = "line 3: routes.chat.layers: a route has one router, and this has no router"
+
+    assert [missing, told] == mistakes_of(LAYERED.format(layer))
+    for other in ("3", "{ use = 3 }", '{ use = "robin" }'):
+        said = mistakes_of(LAYERED.format(f"{layer}, {other}"))
+        assert (2, told) == (len(said), said[0])
+
+
+def test_a_right_order_with_wrong_settings_is_right() -> None:
+    """Two limits whose seconds are not known cannot be compared, and are not."""
+    layers = [
+        f'{{ use = "deadline", {WRONG_SETTINGS["deadline"][0]} }}',
+        ROBIN,
+        f'{{ use = "timeout", {WRONG_SETTINGS["timeout"][0]} }}',
+    ]
+
+    assert [
+        "line 4: routes.chat.layers[0].seconds: must be > 0.0, not 0",
+        "line 4: routes.chat.layers[2].total: must be > 0.0, not 0",
+    ] == mistakes_of(LAYERED.format(", ".join(layers)))
+
+
+@pytest.mark.parametrize(("value", "said"), [("5", "5"), ("false", "true or false")])
+@pytest.mark.parametrize("section", ["endpoints", "routes"])
+def test_a_section_that_is_no_table(section: str, value: str, said: str) -> None:
+    """It is there, so it is not missing."""
+    told = mistakes_of(f"{section} = {value}\n")
+
+    assert f"line 1: {section}: must be a table, not {said}" in told
+    assert 2 == len(told)
+
+
+def test_an_endpoint_that_is_listed_twice_has_its_own_line() -> None:
+    """That of the second time, also where another name is wrong."""
+    text = LAYERED.format('{ use = "round_robin", endpoints = [\n"eu",\n"us",\n"eu",\n"x"] }')
+
+    assert [
+        "line 7: routes.chat.layers[0].endpoints[2]: 'eu' is listed already",
+        "line 8: routes.chat.layers[0].endpoints[3]: unknown endpoint 'x'; there are chat, eu, us",
+    ] == mistakes_of(text)
+
+
+def test_a_name_is_not_listed_twice() -> None:
+    """Where an endpoint and a route have the same one."""
+    text = f"{RIGHT.replace('.eu', '.chat')}".replace('"eu"', '"zzz"')
+
+    assert mistakes_of(text)[1].endswith("unknown endpoint 'zzz'; the only one is chat")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +199,8 @@ def test_a_route(layers: str, expected: str) -> None:
             f"server = 3\nendpoints = 3\n{ROUTE}",
             [
                 "1: server: must be a table, not 3",
-                "2: endpoints: there must be at least one [endpoints.NAME]",
-                "4: routes.chat.layers[0].endpoints[0]: unknown endpoint 'eu'; there is chat",
+                "2: endpoints: must be a table, not 3",
+                f"4: routes.chat.layers[0].endpoints[0]: {EU_CHAT}",
             ],
         ),
         (
@@ -176,13 +260,19 @@ base_url = 3
 [server]
 listen = ""
 """
+BOUNDS: Final = Timeout.below["retry"]
+SLOW: Final = Timeout.below["router"]
 WRONG: Final = f"""\
+2: routes.one.layers[0].endpoints[1]: 'two' is listed already
 2: routes.one.layers[0].endpoints[2]: unknown endpoint 'eux'; did you mean 'eu'?
 5: routes.two.layers[0].idle: must be > 0.0, not 0
 5: routes.two.layers[0].total: must be > 0.0, not 0
 5: routes.two.layers[0].x: is no setting here; there are first_token, idle, total
 6: routes.two.layers[1]: must be a table with use = "…", not a string
+7: routes.two.layers[2]: wrong order of layers: timeout must be below retry: {BOUNDS}
 8: routes.two.layers[3].seconds: must be > 0.0, not 0
+8: routes.two.layers[3]: wrong order of layers: {LATE}
+9: routes.two.layers[4]: wrong order of layers: timeout must be below router: {SLOW}
 10: routes.two.layers[5]: wrong order of layers: {LATE}
 13: routes.three.layers[0].endpoints[0]: the route leads back to itself: two > three > two
 14: routes.four.layers: is missing

@@ -103,7 +103,8 @@ def test_a_hint_is_given_where_there_is_one() -> None:
     """What is near, else what there is, else that there is nothing."""
     assert "did you mean 'retry'?" == did_you_mean("retyr", ["timeout", "retry"])
     assert "there are a, b" == did_you_mean("zzz", ["b", "a"])
-    assert "there is a" == did_you_mean("zzz", ["a"])
+    assert "the only one is a" == did_you_mean("zzz", ["a", "a"])
+    assert "there are a, b" == did_you_mean("zzz", ["b", "a", "b"])
     assert "there is none" == did_you_mean("zzz", [])
 
 

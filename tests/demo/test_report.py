@@ -53,6 +53,12 @@ def test_the_summary_speaks_in_sentences() -> None:
     assert "65% before the outage, 0% during it, 50% at the end." in said
     assert "60 ms at most, 99 % of them 152 ms." in said
     assert "The gateway adds 2.7 ms to a call." in said
+    for small in (-0.9, 0.0, 0.999):
+        assert (
+            "The gateway adds less than 1 ms to a call." in evolve(SUMMARY, added_ms=small).says()
+        )
+    assert "The gateway adds 1.0 ms to a call." in evolve(SUMMARY, added_ms=1.0).says()
+    assert -0.9 == evolve(SUMMARY, added_ms=-0.9).as_dict()["added_ms"]
     assert not any(len(line) > 79 for line in said.splitlines())
     assert (0, 1) == (SUMMARY.exit_code, evolve(SUMMARY, failures=3).exit_code)
     assert "3 failures were seen" in evolve(SUMMARY, failures=3, breaker_openings=2).says()

@@ -72,7 +72,13 @@ TABLE: Final[dict[str, tuple[bytes, int, str, str | None, str]]] = {
         "input",
         "texts",
     ),
-    "unknown model": (post(chat(model="gpt")), 404, "model_not_found", "model", "no model 'gpt'"),
+    "unknown model": (
+        post(chat(model="gpt")),
+        404,
+        "model_not_found",
+        "model",
+        "no such model here; GET",
+    ),
     "a place for keys": (
         post(chat(**{"Base-URL": "http://127.0.0.1:1"})),
         400,
@@ -131,6 +137,13 @@ TABLE: Final[dict[str, tuple[bytes, int, str, str | None, str]]] = {
         "unsupported_media_type",
         "Content-Encoding",
         "must be identity",
+    ),
+    "coded twice": (
+        chunked(chat()).replace(b"chunked", b"gzip, chunked"),
+        415,
+        "unsupported_media_type",
+        "Transfer-Encoding",
+        "must be chunked",
     ),
     "form": (
         post(chat(), kind="application/x-www-form-urlencoded"),

@@ -209,7 +209,7 @@ def test_what_could_choose_where_a_key_is_sent_is_forbidden() -> None:
 
         assert isinstance(found, Problem)
         assert (400, "forbidden_field", name) == (found.status, found.code, found.param)
-    assert isinstance(parsed("chat", base=1, keys=1, url_citation=1, provider={}), Request)
+    assert isinstance(parsed("chat", base=1, keys=1, url_citation=1, plugins=[]), Request)
 
 
 def test_forbidden_names_are_spelled_as_they_are_compared() -> None:

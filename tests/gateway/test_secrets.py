@@ -23,7 +23,8 @@ from tests.gateway.stage import connected, gateway, post, run
 
 
 PROMPT: Final = "the canary sings at dawn"
-OURS: Final = "sk-ours-c4n4ry0123456789"
+#: A key that looks like a word.
+OURS: Final = "hunter2pass-Zq81kk"
 THEIRS: Final = "sk-theirs-c4n4ry9876543210"
 MESSAGES: Final = [{"role": "user", "content": PROMPT}]
 
@@ -35,6 +36,12 @@ def echoing(status: int, code: str | None = None) -> Reply:
     return Reply(status, {"error": error}, {"X-Echo": PROMPT, "Retry-After": "1"})
 
 
+def plainly(status: int) -> Reply:
+    """One that has the prompt for its words, without quotes, and the key where codes are."""
+    error = {"message": PROMPT, "type": OURS, "param": f"in.{OURS}", "code": OURS}
+    return Reply(status, {"error": error}, {"X-Request-Id": OURS})
+
+
 PAGE: Final = Reply(
     502, f"<html><body>{PROMPT} {OURS}</body></html>", {"Content-Type": "text/html"}
 )
@@ -43,6 +50,7 @@ BEHAVIOURS: Final[list[Behaviour | None]] = [
     *(echoing(status) for status in (400, 401, 403, 404, 413, 429, 500, 503)),
     *(echoing(400, code) for code in ("context_length_exceeded", "content_filter")),
     echoing(429, "insufficient_quota"),
+    *(plainly(status) for status in (400, 413, 422)),
     PAGE,
     Reply(200, f"{PROMPT} is no JSON"),
     Reply(200, {"error": {"message": f"{PROMPT} {OURS}"}}),
@@ -67,6 +75,9 @@ BAD: Final[list[bytes]] = [
     good(stop=[1, PROMPT]),
     good(api_key=OURS),
     good(model=7),
+    good(model=PROMPT),
+    good(**{f"{PROMPT} api_key": 1}),
+    post(b'{"%b": 1, "%b": 1}' % ((PROMPT.encode(),) * 2), "Connection: close"),
     good(messages=[PROMPT]),
     good()[:-5] + b"     ",
     good(extra=float("nan")),

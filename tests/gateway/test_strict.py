@@ -97,23 +97,25 @@ def test_what_is_bad_is_refused(raw: bytes) -> None:
         (b"[1] 2", "the body is not JSON: line 1, column 5: extra data"),
         (b'{"a": "\xe9"}', "the body is not UTF-8: byte 7 "),
         (b"[" + b"1" * 4301 + b"]", "the body has a number with too many digits"),
-        (b'{"a": 1, "b": 2, "a": 3}', "a is there twice"),
-        (b'{"m": [0, {"t": {"r": 1, "r": 2}}]}', "m[1].t.r is there twice"),
-        (b'{"a b": {"c": 1, "c": 1}}', "[\u2026].c is there twice"),
+        (b'{"a": 1, "b": 2, "a": 3}', "[\u2026] is there twice"),
+        (b'{"seed": 1, "seed": 2}', "seed is there twice"),
+        (b'{"messages": [0, {"role": {"n": 1, "n": 2}}]}', "messages[1].role.n is there twice"),
+        (b'{"a b": {"c": 1, "c": 1}}', "[\u2026][\u2026] is there twice"),
         (b'{"a": 1, "a": ' + b"1" * 4301 + b"}", "the body has a number with too many digits"),
         (b'{"a": 1, "a"}', "the body is not JSON: line 1, column 13"),
         (b"NaN", "the body is not a finite number"),
-        (b'{"a": [-Infinity]}', "a[0] is not a finite number"),
-        (b'{"a": {"b": 1e999}}', "a.b is not a finite number"),
-        (b'{"a": [1, "\\ud800"]}', "a[1] has half of a surrogate pair"),
+        (b'{"a": [-Infinity]}', "[\u2026][0] is not a finite number"),
+        (b'{"a": {"b": 1e999}}', "[\u2026][\u2026] is not a finite number"),
+        (b'{"a": [1, "\\ud800"]}', "[\u2026][1] has half of a surrogate pair"),
         (b'"\\udc00"', "the body has half of a surrogate pair"),
-        (b'{"a": {"\\udc00": 1}}', "a key of a has half of a surrogate pair"),
+        (b'{"a": {"\\udc00": 1}}', "a key of [\u2026] has half of a surrogate pair"),
         (b'{"\\udc00": 1}', "a key of the body has half of a surrogate pair"),
-        (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "the body is nested deeper than 64 at a[0][0]"),
+        (
+            b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}",
+            "the body is nested deeper than 64 at [\u2026][0][0]",
+        ),
         (b"[" * 5000, "the body is nested deeper than 64"),
-        (b'{"%b": {"c": NaN}}' % (b"x" * 41), "[\u2026].c is not a finite number"),
-        (b'{"%b": NaN}' % (b"x" * 40), "x" * 40 + " is not a finite number"),
-        (b'{"a": NaN, "b": NaN}', "a is not a finite number"),
+        (b'{"n": NaN, "seed": NaN}', "n is not a finite number"),
     ],
 )
 def test_the_place_is_named(raw: bytes, expected: str) -> None:
@@ -125,9 +127,9 @@ def test_the_place_is_named(raw: bytes, expected: str) -> None:
 
 def test_of_a_long_path_only_the_beginning_is_shown() -> None:
     """The words stay short whatever is sent."""
-    fault = decode(b'{"' + b"x" * 39 + b'":' + b'{"a":' * 70 + b"1" + b"}" * 71)[1]
+    fault = decode(b'{"tools":' * 70 + b"1" + b"}" * 70)[1]
 
-    assert "the body is nested deeper than 64 at " + "x" * 39 + ".\u2026" == fault
+    assert "the body is nested deeper than 64 at " + ("tools." * 7)[:40] + "\u2026" == fault
 
 
 def test_what_is_good_has_no_fault() -> None:

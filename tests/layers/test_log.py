@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 import structlog
+from attrs import frozen
 from structlog.testing import capture_logs
 
 from llmstack.builder import ServiceBuilder
@@ -250,3 +251,33 @@ def test_each_use_counts_for_itself() -> None:
     assert layer(echo) is not layer(echo)
     assert {"lost": 0} == layer(echo).statistics()
     assert ("log", "Log()") == (layer.role, repr(layer))
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        *(("meta-llama/Llama-3.1:free@eu_1", None), ("", None), ("m" * 128, None)),
+        *(("m" * 129, "?"), ("tell me a joke", "?"), ("m\n", "?"), ("é", "?")),
+    ],
+)
+def test_a_name_that_is_none_is_not_written(model: str, shown: str | None) -> None:
+    """Where a route takes any name, it may be any text of a caller."""
+    line = line_of(echo, Request(model))
+
+    assert (shown or model) == line["model"]
+
+
+@pytest.mark.parametrize(("model", "shown"), [(None, None), (7, "?")])
+def test_a_name_of_another_type_is_not_written(model: object, shown: str | None) -> None:
+    """A request is whatever has a call."""
+    line = line_of(echo, Asked(Call("id-1"), model))
+
+    assert shown == line["model"]
+
+
+@frozen
+class Asked:
+    """A request of somebody else."""
+
+    call: Call
+    model: object

@@ -61,12 +61,13 @@ class Known:
 
 @define(eq=False)
 class Out:
-    """A call in flight: the walk it came from, the number of its choice and the one before."""
+    """A call in flight: the walk it came from, who was there then, its turn and the one before."""
 
     name: str
     known: Known
     started: float
     walk: Iterator[Endpoint]
+    there: dict[str, object]
     turn: int
     before: int
 
@@ -81,7 +82,7 @@ class FastestAgainstModel(RuleBasedStateMachine):
         self.picker = fastest(layer)
         self.known: dict[str, Known] = {}
         self.out: list[Out] = []
-        self.there = set("abc")
+        self.there: dict[str, object] = {name: object() for name in "abc"}
         self.now, self.prior = 0.0, 1.0
         self.turns: dict[str, int] = {}
         self.taken = 0
@@ -102,11 +103,13 @@ class FastestAgainstModel(RuleBasedStateMachine):
         score = known.latency.read(self.now, self.prior) * load / success**2
         return new and self.pending(name) >= room, score, not new, self.turns.get(name, 0)
 
-    def goes_out(self, endpoint: Endpoint, walk: Iterator[Endpoint]) -> None:
+    def goes_out(
+        self, endpoint: Endpoint, walk: Iterator[Endpoint], there: dict[str, object]
+    ) -> None:
         known = self.known.setdefault(endpoint.name, Known())
         self.taken += 1
         before, self.turns[endpoint.name] = self.turns.get(endpoint.name, 0), self.taken
-        self.out.append(Out(endpoint.name, known, self.now, walk, self.taken, before))
+        self.out.append(Out(endpoint.name, known, self.now, walk, there, self.taken, before))
 
     @precondition(lambda self: self.there)
     @rule()
@@ -124,7 +127,7 @@ class FastestAgainstModel(RuleBasedStateMachine):
             assert mine[0] <= place[0]
             assert mine[0] < place[0] or near or mine[1] < place[1]
             assert mine[0] < place[0] or not tie or mine[2:] <= place[2:]
-        self.goes_out(endpoint, walk)
+        self.goes_out(endpoint, walk, dict(self.there))
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), how=st.sampled_from(ENDS), waited=st.sampled_from([0.25, 1.0, 9.0]))
@@ -165,8 +168,8 @@ class FastestAgainstModel(RuleBasedStateMachine):
             self.turns[out.name] = out.before
         if endpoint is not None:
             # The order was made when the call began; who has gone since is not asked.
-            if endpoint.name in self.there:
-                self.goes_out(endpoint, out.walk)
+            if self.there.get(endpoint.name) is out.there[endpoint.name]:
+                self.goes_out(endpoint, out.walk, out.there)
             else:
                 self.taken += 1
                 self.turns[endpoint.name] = self.taken
@@ -176,7 +179,7 @@ class FastestAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.there)))
-        self.there.discard(name)
+        del self.there[name]
         self.known.pop(name, None)
         self.turns.pop(name, None)
         self.picker.keep(self.there)
@@ -186,7 +189,8 @@ class FastestAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.there) < 3)
     @rule(data=st.data())
     def add(self, data: st.DataObject) -> None:
-        self.there.add(data.draw(st.sampled_from(sorted(set("abc") - self.there))))
+        name = data.draw(st.sampled_from(sorted(set("abc") - self.there.keys())))
+        self.there[name] = object()
         self.picker.keep(self.there)
 
     @invariant()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -165,3 +166,28 @@ def test_a_call_is_under_way_in_the_block_and_ends_after_it(ending: str) -> None
 
     asyncio.run(main())
     assert [SEEN[ending]] == [(end.how, end.first is not None) for end in ends]
+
+
+def test_a_stream_that_is_dropped_in_a_cycle_is_collected() -> None:
+    """Before the block is left: a layer may tie knots, and the test goes on to look."""
+    ends: list[Outcome] = []
+
+    def knots(inner: ls.Service[Any, Any]) -> ls.Service[Any, Any]:
+        async def service(request: object, /) -> object:
+            reply = await observe(inner, request, ends.append)
+            knot: list[object] = [reply]
+            knot.append(knot)
+            return reply
+
+        return service
+
+    async def main() -> list[str]:
+        async with under_way(knots, "?", "dropped"):
+            assert [] == ends
+        return [end.how for end in ends]
+
+    gc.disable()
+    try:
+        assert ["abandoned"] == asyncio.run(main())
+    finally:
+        gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from attrs import define, field, frozen
@@ -81,12 +82,12 @@ async def forgets_cancels(own: Own, request: object) -> object:
 
 
 async def refuses_for_ever(own: Own, request: object) -> object:
-    """Take the first failure for the end of the world."""
+    """Take the caller's first mistake for the end of the world."""
     if own.kept:
         raise ls.CircuitOpen
     try:
         return await own.inner(request)
-    except ls.UpstreamError:
+    except ls.BadRequest:
         own.kept.append("failed")
         raise
 
@@ -97,6 +98,16 @@ async def retries_bugs(own: Own, request: object) -> object:
         return await own.inner(request)
     except ZeroDivisionError:
         return await own.inner(request)
+
+
+async def looks_at_bugs_twice(own: Own, request: object) -> object:
+    """Ask again, to be sure, and then raise what came first."""
+    try:
+        return await own.inner(request)
+    except ZeroDivisionError:
+        with suppress(ZeroDivisionError):
+            await own.inner(request)
+        raise
 
 
 async def wraps_bugs(own: Own, request: object) -> object:
@@ -129,6 +140,31 @@ async def reads_streams(own: Own, request: object) -> object:
     """Hand up something else than what came."""
     reply = await own.inner(request)
     return [event async for event in reply] if isinstance(reply, ls.EventStream) else reply
+
+
+class Mute:
+    """A reply that never tells its end."""
+
+    def on_end(self, end: object) -> None:
+        """Forget it."""
+
+
+async def mutes_streams(own: Own, request: object) -> object:
+    """Close what came, and hand up something that has no end."""
+    reply = await own.inner(request)
+    if not isinstance(reply, ls.EventStream):
+        return reply
+    reply.close()
+    return Mute()
+
+
+async def leaves_a_watch(own: Own, request: object) -> object:
+    """Start something after a failure that nobody stops."""
+    try:
+        return await own.inner(request)
+    except ls.BadRequest:
+        own.kept.append(asyncio.ensure_future(asyncio.sleep(1e9)))  # noqa: TID251
+        raise
 
 
 async def swallows_cancels(own: Own, request: object) -> object:

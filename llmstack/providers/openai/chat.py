@@ -23,8 +23,9 @@ from llmstack.errors import (
     UpstreamError,
 )
 from llmstack.providers.incoming import Incoming
-from llmstack.providers.openai.classify import request_id
+from llmstack.providers.openai.classify import conceal, request_id
 from llmstack.providers.openai.progress import Progress
+from llmstack.providers.secret import Secret
 from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
 from llmstack.stream import EventStream
 
@@ -36,14 +37,18 @@ PREAMBLE: Final = 256 << 10
 
 
 async def opened(
-    incoming: Incoming, *, endpoint: str | None = None, done_is_terminal: bool = False
+    incoming: Incoming,
+    *,
+    endpoint: str | None = None,
+    done_is_terminal: bool = False,
+    key: Secret | None = None,
 ) -> EventStream:
     """Return the stream at its first content; raise what ends it before.
 
-    *endpoint* is for the errors of the stream. Whoever calls closes *incoming* if this
-    raises.
+    *endpoint* is for the errors of the stream, and *key* is what they must not show.
+    Whoever calls closes *incoming* if this raises.
     """
-    source = ChatStream(incoming, Progress(incoming.headers, done_is_terminal), endpoint)
+    source = ChatStream(incoming, Progress(incoming.headers, done_is_terminal), endpoint, key)
     held = await source.preamble()
     return EventStream(source, incoming.status, incoming.kept(), held=held)
 
@@ -56,6 +61,7 @@ class ChatStream:
     incoming: Incoming
     progress: Progress
     endpoint: str | None = None
+    key: Secret | None = field(default=None, repr=False)
     _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
     _over: bool = field(default=False, init=False)
     _failure: UpstreamError | None = field(default=None, init=False)
@@ -136,8 +142,10 @@ class ChatStream:
             error: UpstreamError = StreamIncomplete()
         else:
             error = StreamBroken(f"the stream broke off: {type(cause).__name__}")
+            conceal(cause, self.key)
             error.__cause__ = cause  # which says whom to blame
             error.code, error.retry_after = cause.code, cause.retry_after
         error.endpoint, error.status = self.endpoint, self.incoming.status
         error.request_id = request_id(self.incoming.headers())
+        conceal(error, self.key)
         return error

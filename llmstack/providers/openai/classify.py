@@ -31,11 +31,12 @@ from llmstack.errors import (
     UpstreamTimeout,
 )
 from llmstack.providers.openai.said import Said
-from llmstack.providers.redact import clean, identifier
+from llmstack.providers.redact import identifier, path
 from llmstack.providers.retry_after import retry_after
+from llmstack.providers.secret import Secret
 
 
-__all__ = ["Phase", "classify", "request_id"]
+__all__ = ["Phase", "classify", "conceal", "request_id"]
 
 #: Where the error stood: under an HTTP status of its own, in the body of a 200, in an event.
 Phase = Literal["status", "body", "event"]
@@ -146,14 +147,18 @@ def classify(
     """Return the error that a reply means; never raises.
 
     Names in *headers* are lower case. *wall* is the time of day, for waits that are dates.
-    Only a fault of the caller keeps the provider's words, cleaned: the caller has to
-    change something, and the words may repeat what the caller wrote.
+    The provider's words are read and never kept: they may repeat the prompt, or the key. Its
+    code is, and for a fault of the caller its param, both only if they look like what they
+    are called. What could be the very key is for `conceal`.
     """
     said = Said.of(body)
     wait = retry_after(headers, hint=said.message, wall=wall)
     meant = status if phase == "status" else _meant(said)
     kind = _kind(meant, said, wait)
-    error = kind(clean(said.message) if issubclass(kind, CallerFault) else "")
+    error = kind()
+    param = path(said.param)
+    if param is not None and isinstance(error, CallerFault):
+        error.args = (f"{error.message} (param {param})",)
     error.status = status
     error.code = identifier(said.code)
     error.request_id = request_id(headers)
@@ -168,6 +173,19 @@ def classify(
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Return the id by which the provider knows the request."""
     return next(filter(None, (identifier(headers.get(name)) for name in _REQUEST_IDS)), None)
+
+
+def conceal(error: UpstreamError, key: Secret | None) -> None:
+    """Take out of *error* whatever has *key* in it, in small letters or in capitals."""
+    if key is None:
+        return
+    text = key.reveal().casefold()
+    if text in str(error.args).casefold():
+        error.args = ("",)
+    error.code, error.request_id = (
+        None if value is None or text in value.casefold() else value
+        for value in (error.code, error.request_id)
+    )
 
 
 def _meant(said: Said) -> int:

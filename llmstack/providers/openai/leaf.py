@@ -32,7 +32,7 @@ from llmstack.errors import (
 from llmstack.messages import Reply, Request, Response
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.openai.chat import opened
-from llmstack.providers.openai.classify import classify, request_id
+from llmstack.providers.openai.classify import classify, conceal, request_id
 from llmstack.providers.openai.complete import OPERATIONS, Operation, usage_after
 from llmstack.providers.secret import Secret, as_secret
 from llmstack.providers.transport import Outgoing, Transport, timeout
@@ -162,13 +162,17 @@ class OpenAI:
                 if incoming.encoded:
                     raise ProtocolError("the stream is compressed, which was not asked for")
                 reply = await opened(
-                    incoming, endpoint=name, done_is_terminal=self.done_is_terminal
+                    incoming,
+                    endpoint=name,
+                    done_is_terminal=self.done_is_terminal,
+                    key=self.api_key,
                 )
             else:
                 reply = await self._whole(operation, request, incoming)
         except UpstreamError as error:
             error.status = incoming.status
             error.request_id = request_id(incoming.headers())
+            conceal(error, self.api_key)
             raise
         finally:
             # Whatever the reason, a cancellation too: what is not handed up is closed.

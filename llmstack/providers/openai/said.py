@@ -55,6 +55,7 @@ class Said:
     message: str = ""
     metadata: Mapping[str, Any] = NOTHING
     code: object = None
+    param: object = None
 
     @classmethod
     def of(cls, body: bytes) -> Self:
@@ -74,6 +75,7 @@ class Said:
             message=next((text for text in messages if isinstance(text, str)), ""),
             metadata=as_object(inner.get("metadata")),
             code=next((text for text in texts if _status(text) is None), None),
+            param=inner.get("param"),
         )
 
 

@@ -19,7 +19,8 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from llmstack.providers.openai.classify import Phase, classify
+from llmstack.providers.openai.classify import Phase, classify, conceal
+from llmstack.providers.secret import Secret
 
 
 CORPUS: Final = Path(__file__).parents[2] / "corpus" / "openai" / "errors.jsonl"
@@ -28,14 +29,24 @@ ROWS: Final[list[dict[str, Any]]] = [*map(json.loads, CORPUS.read_text().splitli
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['from']}: {row['case']}" for row in ROWS])
 def test_means_what_the_corpus_says(row: dict[str, Any]) -> None:
-    """Class, code and wait; the words of the provider are kept for its caller alone."""
+    """Class, code and wait; of the words of the provider none is kept, and its param if it is."""
     error = classify(row["status"], row["headers"], row["body"].encode(), row["phase"])
 
     assert getattr(errors, row["class"]) is type(error)
     assert row["code"] == error.code
     assert pytest.approx(row["wait"]) == error.retry_after
     assert row["status"] == error.status
-    assert isinstance(error, CallerFault) or error.args == ("",)
+    assert error.args in {("",), (f"{type(error)().message} (param {param_of(row['body'])})",)}
+
+
+def param_of(body: str) -> object:
+    """The param of an error in the usual frame."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return None
+    error = data.get("error", data) if isinstance(data, dict) else None
+    return error.get("param") if isinstance(error, dict) else None
 
 
 def test_the_corpus_is_broad() -> None:
@@ -94,13 +105,69 @@ def test_a_date_is_measured_by_the_wall_where_the_reply_has_none() -> None:
 
 
 def test_repeats_little_of_what_came() -> None:
-    """Of a fault of the caller a clean line, of all others the code."""
+    """Never the words: the code, and for a fault of the caller the param."""
     body = b'{"error":{"message":"\\u001b[1mno: \'tell me more\' with sk-live-1234","code":"%s"}}'
 
-    assert "[1mno: '…' with ***" == classify(400, {}, body % b"c").message
-    assert "" == classify(500, {}, body % b"c").args[0]
+    assert BadRequest().message == classify(400, {}, body % b"c").message
+    assert ("",) == classify(500, {}, body % b"c").args
     assert classify(400, {}, body % b"sk-live-1234").code is None
     assert classify(400, {}, body % b"a b").code is None
+
+
+KEY: Final = "hunter2pass-Zq81kk"
+PROMPT: Final = "the canary sings at dawn"
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+@pytest.mark.parametrize("words", [f"key {KEY} is not valid for this", PROMPT, f'"{PROMPT}"'])
+@pytest.mark.parametrize("frame", ["error", "text", "detail", "none"])
+def test_no_word_of_the_provider_is_kept(status: int, words: str, frame: str) -> None:
+    """A key without a prefix, a prompt without quotes: in no shape of the body."""
+    said = {"message": words, "code": words, "type": words, "param": words}
+    frames = {"error": {"error": said}, "text": {"error": words}, "detail": {"detail": words}}
+    body = json.dumps(frames.get(frame, said)).encode()
+
+    error = classify(status, {"x-request-id": words}, body)
+
+    assert type(error)().message == error.message
+    assert (None, None) == (error.code, error.request_id)
+
+
+@pytest.mark.parametrize(
+    ("param", "kept"),
+    [
+        *(("messages[0].role", True), ("tools[1].function.name", True), ("a" * 64, True)),
+        *(("a" * 65, False), ("", False), ("a b", False), ("a-b", False), ("a\n", False)),
+        *(("sk_live_1234", False), ("é", False), (7, False), (None, False), (["a"], False)),
+    ],
+)
+def test_keeps_where_it_is_wrong(param: object, *, kept: bool) -> None:
+    """A path, for a fault of the caller, and no other."""
+    body = json.dumps({"error": {"message": PROMPT, "param": param}}).encode()
+    sentence = "the endpoint called the request malformed or impossible"
+
+    assert sentence + (f" (param {param})" if kept else "") == classify(400, {}, body).message
+    assert ("",) == classify(500, {}, body).args
+
+
+def test_conceals_the_very_key() -> None:
+    """In whichever fact it stands, and however its letters are written; the rest stays."""
+    body = b'{"error":{"code":"no_%b","param":"in.%b"}}'
+    key = "hunter2pass"
+
+    def concealed(said: bytes, secret: Secret | None) -> tuple[object, ...]:
+        error = classify(400, {"x-request-id": f"id-{said.decode()}"}, body % (said, said))
+        conceal(error, secret)
+        return error.message, error.code, error.request_id
+
+    bare = BadRequest().message
+    whole = (f"{bare} (param in.Hunter2PASS)", "no_Hunter2PASS", "id-Hunter2PASS")
+    assert (bare, None, None) == concealed(b"Hunter2PASS", Secret(key))
+    assert whole == concealed(b"Hunter2PASS", None)
+    assert whole == concealed(b"Hunter2PASS", Secret("other"))
+    none = classify(400, {}, b"")
+    conceal(none, Secret(key))
+    assert (None, None) == (none.code, none.request_id)
 
 
 @pytest.mark.parametrize(
