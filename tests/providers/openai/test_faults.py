@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 import pytest
@@ -226,3 +227,29 @@ def test_a_whole_stream_is_handed_on_to_its_terminal(tail: tuple[bytes, ...]) ->
     assert (200, Usage(3, 2)) == (played.stream.status, played.stream.usage)
     assert played.stream.ended is not None
     assert "ok" == played.stream.ended.how
+
+
+KEYED: Final = {"error": {"message": s.KEY, "code": f"no.{s.KEY}", "param": f"in.{s.KEY}"}}
+HEADED: Final = s.SSE.replace(b"req-1", f"id.{s.KEY}".encode())
+BAD: Final = HEADED.replace(b"200 OK", b"400 Bad Request")
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (BAD, chunked(json.dumps(KEYED).encode()) + s.END),
+        (HEADED, chunked(s.event(KEYED)) + s.END),
+        (HEADED, chunked(text("x")), chunked(s.event(KEYED)) + s.END),
+        (HEADED, chunked(text("x")) + s.END),
+    ],
+    ids=["status", "before content", "after content", "incomplete"],
+)
+def test_the_key_is_kept_in_no_fact_of_an_error(steps: Steps) -> None:
+    """Nor in those of its cause, even where codes and ids have it in them."""
+    error = play(*steps).error
+
+    assert error is not None
+    for each in (error, error.__cause__ or error):
+        assert isinstance(each, UpstreamError)
+        assert (None, None) == (each.code, each.request_id)
+        assert s.KEY not in f"{each} {each!r}"
