@@ -324,14 +324,35 @@ async def wraps_failures(
         raise ls.ServerError("all is lost") from error
 
 
-async def goes_on_after_bugs(
+async def tries_bugs_again(
     request: ls.Request, endpoints: list[ls.Endpoint], inner: ls.Service[ls.Request, Any]
 ) -> object:
-    """Try whether another endpoint has the same bug."""
+    """See whether the bug is still there."""
     try:
         return await walk(request, endpoints, inner)
     except ZeroDivisionError:
-        return await walk(request, endpoints, inner)
+        last = request.call.attempts.pop().endpoint
+        return await walk(request, [e for e in endpoints if e.name == last], inner)
+
+
+async def knocks_again(
+    request: ls.Request,
+    endpoints: list[ls.Endpoint],
+    inner: ls.Service[ls.Request, Any],
+    *,
+    soft: bool,
+) -> object:
+    """Be right, but ask the first who refuses, hard or softly, at once again."""
+
+    async def knocking(asks: ls.Request, /) -> object:
+        try:
+            return await inner(asks)
+        except ls.NotReady as refusal:
+            if refusal.soft is soft:
+                return await inner(asks)
+            raise
+
+    return await walk(request, endpoints, knocking)
 
 
 async def answers_for_others(
