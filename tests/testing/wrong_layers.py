@@ -68,17 +68,12 @@ async def counts_by_finally(own: Own, request: object) -> object:
 
 async def forgets_cancels(own: Own, request: object) -> object:
     """Give back on errors, but not when the caller leaves."""
+
+    def end(outcome: ls.Outcome) -> None:
+        own.in_flight -= outcome.how != "cancelled"
+
     own.in_flight += 1
-    try:
-        reply = await own.inner(request)
-    except Exception:
-        own.in_flight -= 1
-        raise
-    if isinstance(reply, ls.EventStream):
-        reply.on_end(lambda _outcome: setattr(own, "in_flight", own.in_flight - 1))
-    else:
-        own.in_flight -= 1
-    return reply
+    return await ls.observe(own.inner, request, end)
 
 
 async def refuses_for_ever(own: Own, request: object) -> object:
