@@ -324,35 +324,14 @@ async def wraps_failures(
         raise ls.ServerError("all is lost") from error
 
 
-async def tries_bugs_again(
+async def goes_on_after_bugs(
     request: ls.Request, endpoints: list[ls.Endpoint], inner: ls.Service[ls.Request, Any]
 ) -> object:
-    """See whether the bug is still there."""
+    """Try whether another endpoint has the same bug."""
     try:
         return await walk(request, endpoints, inner)
     except ZeroDivisionError:
-        last = request.call.attempts.pop().endpoint
-        return await walk(request, [e for e in endpoints if e.name == last], inner)
-
-
-async def knocks_again(
-    request: ls.Request,
-    endpoints: list[ls.Endpoint],
-    inner: ls.Service[ls.Request, Any],
-    *,
-    soft: bool,
-) -> object:
-    """Be right, but ask the first who refuses, hard or softly, at once again."""
-
-    async def knocking(asks: ls.Request, /) -> object:
-        try:
-            return await inner(asks)
-        except ls.NotReady as refusal:
-            if refusal.soft is soft:
-                return await inner(asks)
-            raise
-
-    return await walk(request, endpoints, knocking)
+        return await walk(request, endpoints, inner)
 
 
 async def answers_for_others(
