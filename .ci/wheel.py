@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from email.parser import Parser
 from pathlib import Path
@@ -28,7 +29,7 @@ def faults(wheel: ZipFile, package: Path) -> list[str]:
         if metadata[field] != value:
             found.append(f"{field} is {metadata[field]}, not {value}")
     requires = metadata.get_all("Requires-Dist") or []
-    core = {line.split(">")[0] for line in requires if ";" not in line}
+    core = {re.split(r"[^\w.-]", line)[0] for line in requires if ";" not in line}
     if core != {"aiohttp", "attrs", "structlog"}:
         found.append(f"it requires {sorted(core)}")
     return found
