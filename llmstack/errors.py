@@ -14,6 +14,7 @@ keeps a list of types::
     │   │   ├── ConcurrencyFull     every permit is out
     │   │   ├── QuotaFull           the provider's quota is used up for now
     │   │   ├── Disabled            switched off by hand
+    │   │   ├── Untranslatable      its wire format cannot say what is asked
     │   │   └── NoEndpoint          no endpoint could take the request
     │   ├── RateLimitedHere         more requests than this key may send
     │   ├── BudgetExceeded          no money left
@@ -98,6 +99,7 @@ __all__ = [
     "StreamBroken",
     "StreamIncomplete",
     "Tried",
+    "Untranslatable",
     "UpstreamError",
     "UpstreamTimeout",
     "classify",
@@ -247,6 +249,10 @@ class QuotaFull(NotReady):
 
 class Disabled(NotReady):
     """Switched off by hand."""
+
+
+class Untranslatable(NotReady):
+    """The wire format of the endpoint cannot say what the request asks."""
 
 
 class NoEndpoint(NotReady):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, final
+from types import MappingProxyType
+from typing import Any, Final, final
 
 from attrs import define, field, setters
 
@@ -20,6 +21,8 @@ from llmstack.stream import Event, EventStream
 
 
 __all__ = ["Event", "EventStream", "Reply", "Request", "Response", "dispatch"]
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _tags(tags: Iterable[str]) -> frozenset[str]:
@@ -34,8 +37,10 @@ class Request:
 
     *model* is the name asked for; below a router, the chosen endpoint's name for it. The
     *body* is a JSON object as bytes or as a mapping, and need not name the model.
-    *tags* are promises that an endpoint must make. *endpoint* and *attempt* are None above
-    routers. A request that *insists* is never refused softly.
+    *tags* are promises that an endpoint must make. *headers* is what the
+    caller said beside the body, under names in lower case; of it a leaf passes on what its
+    format knows. *endpoint* and *attempt* are None above routers. A request
+    that *insists* is never refused softly.
     """
 
     model: str = ""
@@ -44,6 +49,7 @@ class Request:
     stream: bool = False
     tenant: str | None = None
     tags: frozenset[str] = field(default=frozenset(), converter=_tags)
+    headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
     call: Call = field(factory=Call, repr=False)
     endpoint: Endpoint | None = None
     attempt: Attempt | None = field(default=None, repr=False)
@@ -59,6 +65,7 @@ class Request:
         copy.stream = self.stream
         copy.tenant = self.tenant
         copy.tags = self.tags
+        copy.headers = self.headers
         copy.call = self.call
         copy.endpoint = endpoint
         copy.attempt = attempt

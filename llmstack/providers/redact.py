@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
+from llmstack.errors import UpstreamError
+from llmstack.providers.secret import Secret
 
-__all__ = ["clean", "identifier", "path"]
+
+__all__ = ["clean", "conceal", "identifier", "path", "request_id"]
 
 MOST: Final = 300
 #: More of a text is not even looked at; cleaning takes time.
@@ -28,6 +32,8 @@ _KEY: Final = re.compile(
 _QUOTED: Final = re.compile(r"(?<!\w)(['\"`])(?:(?!\1)\S)*\s.*?\1(?!\w)")
 _HTML: Final = re.compile(r"(?i)<(?:!doctype|/?[a-z][a-z0-9]*[\s/>])")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+#: Where providers say by which name they know a request.
+_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-generation-id")
 _PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,64}")
 
 
@@ -63,6 +69,24 @@ def path(value: object) -> str | None:
     if not isinstance(value, str) or not _PATH.fullmatch(value):
         return None
     return None if _KEY.search(value) else value
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id by which the provider knows the request."""
+    return next(filter(None, (identifier(headers.get(name)) for name in _REQUEST_IDS)), None)
+
+
+def conceal(error: UpstreamError, key: Secret | None) -> None:
+    """Take out of *error* whatever has *key* in it, in small letters or in capitals."""
+    if key is None:
+        return
+    text = key.reveal().casefold()
+    if text in str(error.args).casefold():
+        error.args = ("",)
+    error.code, error.request_id = (
+        None if value is None or text in value.casefold() else value
+        for value in (error.code, error.request_id)
+    )
 
 
 def _uuid(value: str) -> bool:

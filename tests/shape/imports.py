@@ -28,7 +28,7 @@ FLOORS: Final = (
     {"messages"},
     {"alarm", "keyed", "combine", "order", "recorder"},
     {"builder"},
-    {"estimators"},
+    {"estimators", "dialects"},
     {"layers"},
     {"routers"},
     {"state", "providers"},

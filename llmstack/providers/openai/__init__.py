@@ -1,7 +1,7 @@
 """The OpenAI wire format, which many providers and servers speak.
 
-`OpenAI` is the leaf. `classify` is the table of errors, `chat` reads event streams,
-`progress` knows what their events mean, `complete` reads whole replies.
+`OpenAI` is the leaf. `classify` is the table of errors, `progress` knows what the events of
+a stream mean, `complete` reads whole replies.
 """
 
 from llmstack.providers.openai.leaf import OpenAI

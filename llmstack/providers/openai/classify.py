@@ -30,13 +30,12 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from llmstack.providers.openai.said import Said
-from llmstack.providers.redact import identifier, path
+from llmstack.providers.redact import identifier, path, request_id
 from llmstack.providers.retry_after import retry_after
-from llmstack.providers.secret import Secret
+from llmstack.providers.said import Said
 
 
-__all__ = ["Phase", "classify", "conceal", "request_id"]
+__all__ = ["Phase", "classify"]
 
 #: Where the error stood: under an HTTP status of its own, in the body of a 200, in an event.
 Phase = Literal["status", "body", "event"]
@@ -133,8 +132,6 @@ _TOO_LONG: Final = re.compile(
 _PER_DAY: Final = re.compile(r"\bper day\b", re.IGNORECASE)
 _HIGH_DEMAND: Final = re.compile(r"\bhigh demand\b", re.IGNORECASE)
 
-_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-generation-id")
-
 
 def classify(
     status: int,
@@ -168,24 +165,6 @@ def classify(
     if headers.get("x-should-retry", "").strip().lower() == "false":
         error.again = False
     return error
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id by which the provider knows the request."""
-    return next(filter(None, (identifier(headers.get(name)) for name in _REQUEST_IDS)), None)
-
-
-def conceal(error: UpstreamError, key: Secret | None) -> None:
-    """Take out of *error* whatever has *key* in it, in small letters or in capitals."""
-    if key is None:
-        return
-    text = key.reveal().casefold()
-    if text in str(error.args).casefold():
-        error.args = ("",)
-    error.code, error.request_id = (
-        None if value is None or text in value.casefold() else value
-        for value in (error.code, error.request_id)
-    )
 
 
 def _meant(said: Said) -> int:

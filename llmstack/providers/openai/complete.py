@@ -7,35 +7,20 @@ Its bytes go on as they are. A reply of usual size is decoded once to look at it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, final
-
-from attrs import frozen
+from functools import partial
+from typing import Any
 
 from llmstack.call import Usage
 from llmstack.errors import EmptyResponse, ProtocolError
+from llmstack.messages import Request
+from llmstack.providers.format import Headers, Operation
 from llmstack.providers.openai.classify import classify
-from llmstack.providers.openai.progress import failed_finish, has_content
-from llmstack.providers.openai.said import as_object, decoded
+from llmstack.providers.openai.progress import Progress, failed_finish, has_content
 from llmstack.providers.openai.usage import usage_in, usage_of
+from llmstack.providers.said import as_object, decoded
 
 
-__all__ = ["OPERATIONS", "Operation", "usage_after"]
-
-
-@final
-@frozen
-class Operation:
-    """One thing that the format can do.
-
-    *says* tells whether a decoded reply has content. Replies longer than *decoded* bytes
-    are not decoded: what is that long is no error, and not empty.
-    """
-
-    path: str
-    says: Callable[[Mapping[str, Any]], bool]
-    method: str = "POST"
-    streams: bool = False
-    decoded: int = 64 << 10
+__all__ = ["operations", "usage_after"]
 
 
 def _chat(reply: Mapping[str, Any]) -> bool:
@@ -58,22 +43,22 @@ def _list(reply: Mapping[str, Any]) -> bool:
     return isinstance(reply.get("data"), list)
 
 
-OPERATIONS: Final[Mapping[str, Operation]] = {
-    "chat": Operation("/chat/completions", _chat, streams=True),
-    # One vector of 1,536 numbers has 20 KB and takes 0.2 ms to decode.
-    "embeddings": Operation("/embeddings", _listed, decoded=4 << 10),
-    # A server without models is no broken server.
-    "models": Operation("/models", _list, method="GET"),
-}
-
-
 def usage_after(
-    operation: Operation, status: int, headers: Callable[[], Mapping[str, str]], body: bytes
+    says: Callable[[Mapping[str, Any]], bool],
+    status: int,
+    headers: Headers,
+    body: bytes,
+    *,
+    most: int = 64 << 10,
 ) -> Usage | None:
-    """Return the tokens of a whole reply; raise if it is an error, unreadable, or empty."""
+    """Return the tokens of a whole reply; raise if it is an error, unreadable, or empty.
+
+    *says* tells whether a decoded reply has content. Of more than *most* bytes it is not
+    decoded: what is that long is no error, and not empty.
+    """
     if not body or body.isspace():
         raise EmptyResponse
-    if len(body) > operation.decoded:
+    if len(body) > most:
         if body[:64].lstrip()[:1] != b"{" or body[-64:].rstrip()[-1:] != b"}":
             raise ProtocolError("the reply is not a JSON object")
         return usage_in(body)
@@ -82,6 +67,21 @@ def usage_after(
         raise ProtocolError("the reply is not a JSON object")
     if reply.get("error") or reply.get("object") == "error":
         raise classify(status, headers(), body, "body")
-    if not operation.says(reply):
+    if not says(reply):
         raise EmptyResponse
     return usage_of(reply.get("usage"))
+
+
+def operations(*, done_is_terminal: bool = False) -> Mapping[str, Operation]:
+    """Return what the format can do, for a host whose ``[DONE]`` is a terminal or is not."""
+
+    def progress(_request: Request, headers: Headers) -> Progress:
+        return Progress(headers, done_is_terminal)
+
+    return {
+        "chat": Operation("/chat/completions", partial(usage_after, _chat), progress=progress),
+        # One vector of 1,536 numbers has 20 KB and takes 0.2 ms to decode.
+        "embeddings": Operation("/embeddings", partial(usage_after, _listed, most=4 << 10)),
+        # A server without models is no broken server.
+        "models": Operation("/models", partial(usage_after, _list), method="GET"),
+    }

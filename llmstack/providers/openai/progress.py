@@ -19,9 +19,9 @@ from attrs import define, field
 from llmstack.call import Usage
 from llmstack.errors import Overloaded, ProtocolError, ServerError, UpstreamError
 from llmstack.providers.openai.classify import classify
-from llmstack.providers.openai.said import as_object, decoded
 from llmstack.providers.openai.template import Template
 from llmstack.providers.openai.usage import usage_of
+from llmstack.providers.said import as_object, decoded
 
 
 __all__ = ["Progress", "failed_finish", "has_content"]
@@ -76,7 +76,7 @@ class Progress:
         """Whether the stream may end here."""
         return (not self._open and bool(self._finished)) or (self.done and self.done_is_terminal)
 
-    def take(self, data: bytes, name: str = "") -> bool:
+    def take(self, data: bytes, name: str = "", /) -> bool:
         """Learn from one event; return whether it is to be handed on.
 
         Raises what an error event means.

@@ -7,7 +7,7 @@ from json import JSONDecoder
 from typing import Final
 
 from llmstack.call import Usage
-from llmstack.providers.openai.said import as_object
+from llmstack.providers.said import as_object
 
 
 __all__ = ["usage_in", "usage_of"]

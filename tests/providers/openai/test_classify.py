@@ -19,7 +19,8 @@ from llmstack.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from llmstack.providers.openai.classify import Phase, classify, conceal
+from llmstack.providers.openai.classify import Phase, classify
+from llmstack.providers.redact import conceal
 from llmstack.providers.secret import Secret
 
 

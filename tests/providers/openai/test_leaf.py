@@ -29,7 +29,7 @@ from llmstack.errors import (
 )
 from llmstack.messages import EventStream, Request, Response
 from llmstack.providers.openai import OpenAI
-from llmstack.providers.openai.complete import OPERATIONS, usage_after
+from llmstack.providers.openai.complete import operations
 from llmstack.providers.secret import Secret
 from llmstack.testing.provider import Cut, FakeProvider, Reply
 from llmstack.testing.upstream import ScriptedUpstream, expect_request, sleep, stall
@@ -235,7 +235,7 @@ def test_a_stream_that_is_compressed_is_refused() -> None:
 
 def judged(operation: str, body: bytes) -> Usage | type[UpstreamError] | None:
     try:
-        return usage_after(OPERATIONS[operation], 200, dict, body)
+        return operations()[operation].usage(200, dict, body)
     except UpstreamError as error:
         return type(error)
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmstack.providers.openai.said import decoded
+from llmstack.providers.said import decoded
 
 
 values = st.recursive(

@@ -1,16 +1,16 @@
-"""The event stream of a chat completion: from bytes to events, to its terminal or its end.
+"""The event stream of any wire format: from bytes to events, to its terminal or its end.
 
-`opened` waits for the first content and hands up an `EventStream`. What comes before is
-held, at most 256 KiB, and replayed; what goes wrong before is an ordinary exception of the
-tree. After it a failure is `StreamBroken`, and a clean end without the terminal is
-`StreamIncomplete`. Which of the two it is depends on the order of the events alone, not on
-how the network cut them.
+What the events mean is told by a `Progress`, one for each format. `opened` waits for the
+first content and hands up an `EventStream`. What comes before is held, at most 256 KiB, and
+replayed; what goes wrong before is an ordinary exception of the tree. After it a failure is
+`StreamBroken`, and a clean end without the terminal is `StreamIncomplete`. Which of the two
+it is depends on the order of the events alone, not on how the network cut them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from attrs import define, field
 
@@ -23,24 +23,54 @@ from llmstack.errors import (
     UpstreamError,
 )
 from llmstack.providers.incoming import Incoming
-from llmstack.providers.openai.classify import conceal, request_id
-from llmstack.providers.openai.progress import Progress
+from llmstack.providers.redact import conceal, request_id
 from llmstack.providers.secret import Secret
 from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
 from llmstack.stream import EventStream
 
 
-__all__ = ["ChatStream", "opened"]
+__all__ = ["EventSource", "Progress", "opened"]
 
 #: Bytes of events that may come before the first content.
 PREAMBLE: Final = 256 << 10
 
 
+class Progress(Protocol):
+    """How far one stream has come, in the words of its format. No I/O."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was content."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing that comes now counts."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stream may end here: its terminal has been seen."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens so far, as far as the provider has said."""
+        ...
+
+    def take(self, data: bytes, name: str, /) -> bool:
+        """Learn from one event; return whether it is to be handed on.
+
+        Raises what an error event means.
+        """
+        ...
+
+
 async def opened(
     incoming: Incoming,
+    progress: Progress,
     *,
     endpoint: str | None = None,
-    done_is_terminal: bool = False,
     key: Secret | None = None,
 ) -> EventStream:
     """Return the stream at its first content; raise what ends it before.
@@ -48,14 +78,14 @@ async def opened(
     *endpoint* is for the errors of the stream, and *key* is what they must not show.
     Whoever calls closes *incoming* if this raises.
     """
-    source = ChatStream(incoming, Progress(incoming.headers, done_is_terminal), endpoint, key)
+    source = EventSource(incoming, progress, endpoint, key)
     held = await source.preamble()
     return EventStream(source, incoming.status, incoming.kept(), held=held)
 
 
 @final
 @define(eq=False)
-class ChatStream:
+class EventSource:
     """The source of an `EventStream`: reads when asked, and knows whether all has come."""
 
     incoming: Incoming

@@ -1,0 +1,1 @@
+"""What one wire format says, said in another: pure functions over decoded JSON, no I/O."""

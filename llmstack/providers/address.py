@@ -1,0 +1,41 @@
+"""The settings of a leaf, checked where they are written: its address, and what headers carry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import Attribute
+from yarl import URL
+
+from llmstack.errors import ConfigError
+from llmstack.providers.secret import Secret
+
+
+__all__ = ["sendable", "url", "usable"]
+
+
+def url(value: str) -> str:
+    """Return a base URL without the slash at its end."""
+    return value.rstrip("/")
+
+
+def usable(_instance: object, attribute: Attribute[Any], value: str) -> None:
+    """Check that it is an http or https URL with nothing but a host and a path."""
+    try:
+        parsed = URL(value)
+        (parsed.host or "").encode("idna")
+    except ValueError:  # whose text has parts of it, perhaps the password
+        raise ConfigError(f"{attribute.name} is not a URL") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ConfigError(f"{attribute.name} must begin with http:// or https:// and a host")
+    if parsed.user is not None or parsed.password is not None:
+        raise ConfigError(f"{attribute.name} must have no credentials, query or fragment")
+    if parsed.query_string or parsed.fragment:
+        raise ConfigError(f"{attribute.name} must have no credentials, query or fragment")
+
+
+def sendable(_instance: object, attribute: Attribute[Any], value: Secret | str | None) -> None:
+    """Check that a header can carry it."""
+    text = value.reveal() if isinstance(value, Secret) else value
+    if text is not None and not (text and text.isascii() and text.isprintable()):
+        raise ConfigError(f"{attribute.name} is empty or has signs that a header cannot carry")

@@ -1,0 +1,152 @@
+"""The leaf of any wire format: one request on the wire, one reply handed up.
+
+What the formats differ in is a `Format`: where to ask, how the key is shown, what a reply
+and an event mean. The caller's bytes go upstream with the endpoint's name for the model; the
+provider's bytes come back as they are. A streamed reply is handed up at its first content,
+and until then whatever goes wrong is an ordinary exception.
+
+It keeps the time of one thing only: *connect*. Put a `Timeout` above for the rest.
+Errors: those under `UpstreamError`; `ConfigError` for settings, and for an operation that
+the format does not have. Events: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, final
+
+from aiohttp import ClientTimeout
+from attrs import define, field
+from yarl import URL
+
+from llmstack import clock
+from llmstack.errors import (
+    ConfigError,
+    LLMStackError,
+    ProtocolError,
+    UpstreamError,
+)
+from llmstack.messages import Reply, Request, Response
+from llmstack.providers.format import Format, Operation
+from llmstack.providers.incoming import Incoming
+from llmstack.providers.redact import conceal, request_id
+from llmstack.providers.secret import Secret
+from llmstack.providers.source import opened
+from llmstack.providers.transport import Outgoing, Transport, timeout
+
+
+__all__ = ["Leaf"]
+
+#: Bytes of an error body that are read.
+ERROR_MAX: Final = 64 << 10
+
+_COMMON: Final = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: llmstack\r\n"
+EVENTS: Final = "text/event-stream"
+JSON: Final = "application/json"
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml", EVENTS})
+
+
+@final
+@define(eq=False)
+class Leaf:
+    """Speaks *format* to *base_url*; what leaves for users are made of.
+
+    *connect* is in seconds, *limit* the most bytes of a whole reply, *lines* more of the head
+    of each request.
+    """
+
+    format: Format
+    base_url: str
+    api_key: Secret | None = field(repr=False)
+    transport: Transport = field(repr=False)
+    connect: float = 3.0
+    limit: int = 64 << 20
+    lines: str = ""
+    _heads: Mapping[str, tuple[URL, str]] = field(init=False, repr=False)
+    _timeout: ClientTimeout = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._heads = {name: self._head(each) for name, each in self.format.operations.items()}
+        self._timeout = timeout(self.connect)
+
+    async def __call__(self, request: Request, /) -> Reply:
+        """Send *request* and return the reply, or its stream at the first content."""
+        operation = self.format.operations.get(request.operation)
+        if operation is None:
+            known = ", ".join(self.format.operations)
+            raise ConfigError(f"no operation {request.operation!r}; the format has: {known}")
+        name = None if request.endpoint is None else request.endpoint.name
+        try:
+            incoming = await self.transport.send(self._outgoing(operation, request))
+            return await self._replied(operation, request, incoming, name)
+        except LLMStackError as error:
+            error.endpoint = name
+            raise
+
+    def _head(self, operation: Operation) -> tuple[URL, str]:
+        """Return where to ask for *operation*, and the head of a request without the key."""
+        url = URL(self.base_url + operation.path)
+        line = (
+            f"{operation.method} {url.raw_path} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        )
+        kind = f"Content-Type: {JSON}\r\n" if operation.method == "POST" else ""
+        return url, line + _COMMON + self.lines + kind
+
+    def _outgoing(self, operation: Operation, request: Request) -> Outgoing:
+        url, head = self._heads[request.operation]
+        for name, usual in self.format.passes.items():
+            value = request.headers.get(name, usual)
+            if value is not None and value.isascii() and value.isprintable():
+                head = f"{head}{name}: {value}\r\n"
+        if self.api_key is not None:
+            # Added for each request, so that the key is kept in its secret alone.
+            head = f"{head}{self.format.key(self.api_key.reveal())}\r\n"
+        if operation.method == "GET":
+            return Outgoing(url, self._timeout, f"{head}\r\n".encode())
+        body = operation.write(request, stream=request.stream and operation.progress is not None)
+        head = f"{head}Content-Length: {len(body)}\r\n\r\n"
+        return Outgoing(url, self._timeout, head.encode(), body)
+
+    async def _replied(
+        self, operation: Operation, request: Request, incoming: Incoming, name: str | None
+    ) -> Reply:
+        reply: Reply | None = None
+        try:
+            if not 200 <= incoming.status <= 299:
+                raise await self._refusal(incoming)
+            progress = operation.progress if request.stream else None
+            if progress is not None and incoming.content_type == EVENTS:
+                if incoming.encoded:
+                    raise ProtocolError("the stream is compressed, which was not asked for")
+                reader = progress(request, incoming.headers)
+                reply = await opened(incoming, reader, endpoint=name, key=self.api_key)
+            else:
+                reply = await self._whole(operation, request, incoming)
+        except UpstreamError as error:
+            error.status = incoming.status
+            error.request_id = request_id(incoming.headers())
+            conceal(error, self.api_key)
+            raise
+        finally:
+            # Whatever the reason, a cancellation too: what is not handed up is closed.
+            if reply is None:
+                incoming.close()
+        return reply
+
+    async def _whole(self, operation: Operation, request: Request, incoming: Incoming) -> Response:
+        if incoming.content_type in _PAGES:
+            raise ProtocolError("the reply is a page, not JSON")
+        body = await incoming.body(self.limit)
+        usage = operation.usage(incoming.status, incoming.headers, body)
+        if request.stream and operation.progress is not None:
+            raise ProtocolError("a stream was asked for, and a whole reply came")
+        return Response(body, incoming.status, incoming.kept(), usage)
+
+    async def _refusal(self, incoming: Incoming) -> UpstreamError:
+        """Return what a status other than 2xx means; its body helps if it can be read."""
+        body = b""
+        if incoming.status >= 400:
+            with suppress(UpstreamError):
+                body = await incoming.body(ERROR_MAX)
+        return self.format.classify(incoming.status, incoming.headers(), body, wall=clock.wall())
