@@ -206,10 +206,12 @@ class Refused(LLMStackError):
 class NotReady(Refused):
     """This endpoint takes no request now; another one may.
 
-    A *soft* refusal means "rather not": a request that insists is let through.
+    A *soft* refusal means "rather not": a request that insists is let through. A *lasting*
+    one is about the request itself: at this endpoint it will never be another answer.
     """
 
     elsewhere = True
+    lasting = False
 
     def __init__(
         self,
@@ -253,6 +255,8 @@ class Disabled(NotReady):
 
 class Untranslatable(NotReady):
     """The wire format of the endpoint cannot say what the request asks."""
+
+    lasting = True
 
 
 class NoEndpoint(NotReady):

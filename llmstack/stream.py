@@ -32,7 +32,10 @@ class Event(Protocol):
 
 
 class Source(Protocol):
-    """Where the events come from: a connection, or a script."""
+    """Where the events come from: a connection, or a script.
+
+    It may offer ``heard``, the loop time when bytes of any kind last arrived.
+    """
 
     @property
     def usage(self) -> Usage | None:
@@ -95,12 +98,20 @@ class EventStream:
         return self.source.usage
 
     @property
+    def heard(self) -> float | None:
+        """The loop time when bytes of any kind last arrived; None if the source does not say."""
+        return getattr(self.source, "heard", None)
+
+    @property
     def at_hand(self) -> bool:
         """Whether the next event is there, so that to ask for it is not to wait."""
         return bool(self._held)
 
     def on_event(self, observer: Callable[[Event], None]) -> None:
-        """Call *observer* with each event when it is handed to the reader."""
+        """Call *observer* with each event when it is handed to the reader.
+
+        During that call `waiting_since` still tells since when the event was waited for.
+        """
         self._observers.append(observer)
 
     def on_end(self, end: End) -> None:
@@ -135,6 +146,7 @@ class EventStream:
         event = self._held.popleft()
         for observer in self._observers:
             observer(event)
+        self.waiting_since = None
         if not self._held and self.source.complete:
             self._over()
         return event
@@ -169,7 +181,7 @@ class EventStream:
             try:
                 events = await self._more(task, task.cancelling())
             finally:
-                self._reader = self.waiting_since = None
+                self._reader = None
         if not events and not self._stopped():
             self._over()
         if self._stopped():
@@ -223,6 +235,7 @@ class EventStream:
         """Settle, once: note usage and cost, close the source, tell everybody."""
         if self.ended is not None:
             return
+        self.waiting_since = None
         usage = outcome.usage = self.source.usage
         if usage is not None and self.price is not None:
             outcome.cost = self.price.cost(usage)

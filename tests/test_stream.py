@@ -284,6 +284,36 @@ def test_it_says_since_when_it_waits() -> None:
     assert [None, 3.0, None, 8.0, None] == seen
 
 
+def test_observers_see_how_long_an_event_was_waited_for() -> None:
+    """Only the first of those that came together; and nothing waits any more at the end."""
+    seen: list[float | None] = []
+
+    async def main() -> None:
+        stream = EventStream(played(2.0, B, C, ServerError()), held=[A])
+        stream.on_event(lambda _event: seen.append(stream.waiting_since))
+        stream.on_end(lambda _outcome: seen.append(stream.waiting_since))
+        with pytest.raises(ServerError):
+            await drain(stream)
+
+    run_virtual(main())
+
+    assert [None, 0.0, 2.0, None] == seen
+
+
+def test_it_says_when_it_last_heard_something() -> None:
+    """If its source does."""
+    source = played(B)
+
+    async def main() -> list[float | None]:
+        stream = EventStream(source, held=[A])
+        quiet = stream.heard
+        source.heard = 3.5  # type: ignore[attr-defined]
+        return [quiet, stream.heard, stream.close()]  # type: ignore[func-returns-value]
+
+    with pytest.raises(AttributeError):
+        run_virtual(main())
+
+
 def test_what_is_at_hand_needs_no_waiting() -> None:
     """Held events are at hand; what the source has not given yet is not."""
 

@@ -1,6 +1,7 @@
 """What all requests of one gateway share: its phase, who is under way, and how to refuse.
 
-Every reply names its request, and every error has the shape of the OpenAI API.
+Every reply names its request, and every error is told in the dialect of the front that was
+asked; where none was, in that of the OpenAI API.
 
 Events: `gateway.failed` (error), for an exception that nobody foresaw: its class and where
 it was raised, but not what it says, which may be a prompt.
@@ -23,6 +24,8 @@ from attrs import define, field
 from llmstack import clock
 from llmstack.errors import Draining, LLMStackError
 from llmstack.gateway.errors import Problem, bug, problem_of
+from llmstack.gateway.front import Front
+from llmstack.gateway.fronts import CHAT
 from llmstack.gateway.routes import Gateway
 from llmstack.gateway.whole import Whole
 
@@ -37,9 +40,12 @@ FRAMES: Final = 8
 log: Final = structlog.get_logger("llmstack")
 
 
-def named(request_id: str) -> dict[str, str]:
-    """Return the headers that every reply has."""
-    return {"x-request-id": request_id, "x-llmstack-request-id": request_id}
+def named(request_id: str, front: Front = CHAT) -> dict[str, str]:
+    """Return the headers that every reply of *front* has."""
+    headers = {"x-request-id": request_id, "x-llmstack-request-id": request_id}
+    if front.id_header:
+        headers[front.id_header] = request_id
+    return headers
 
 
 @final
@@ -91,21 +97,21 @@ class Desk:
     def said(self, body: bytes, headers: dict[str, str], status: int = 200) -> web.StreamResponse:
         """Return a complete reply; *headers* is kept."""
         headers[hdrs.DATE] = self._date()
-        response = Whole(body, status, headers)
+        response = Whole(body, status, headers, self.gateway.write_timeout)
         self.mark(response)
         return response
 
     def refused(
-        self, problem: Problem, request_id: str, more: Mapping[str, str] | None = None
+        self,
+        problem: Problem,
+        request_id: str,
+        more: Mapping[str, str] | None = None,
+        *,
+        front: Front = CHAT,
     ) -> web.StreamResponse:
-        """Return the reply that tells *problem*, with *more* headers."""
-        headers = {
-            hdrs.CONTENT_TYPE: JSON,
-            **named(request_id),
-            **problem.headers(),
-            **(more or {}),
-        }
-        response = self.said(problem.body(), headers, problem.status)
+        """Return the reply that tells *problem* as *front* does, with *more* headers."""
+        headers = {**named(request_id, front), **problem.headers(), **(more or {})}
+        response = self.said(front.body(problem, request_id), headers, problem.status)
         if problem.close:
             response.force_close()
         return response

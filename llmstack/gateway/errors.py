@@ -1,14 +1,14 @@
 """What a caller of the gateway is told when something goes wrong: one table, no I/O.
 
-Every error of the tree has a status, a type and a code in the shape of the OpenAI API; the
-nearest class in its ancestry decides. What is not in the tree is a bug, and says only that.
+Every error of the tree has a status, and a type and a code after the OpenAI API; the nearest
+class in its ancestry decides. What is not in the tree is a bug, and says only that. How it is
+written is the business of the front.
 A failure after which the gateway has asked several times tells the client's SDK not to
 begin anew: ``x-should-retry: false``, unless the table knows better.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
@@ -52,6 +52,7 @@ from llmstack.errors import (
     Shed,
     StreamBroken,
     StreamIncomplete,
+    Untranslatable,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -118,6 +119,7 @@ TABLE: Final[Mapping[type[LLMStackError], Row]] = {
     ConcurrencyFull: _not_ready("concurrency_full"),
     QuotaFull: _not_ready("quota_full"),
     Disabled: _not_ready("disabled"),
+    Untranslatable: Row(400, INVALID, "unsupported_by_endpoint", retry=False),
     NoEndpoint: _not_ready("no_endpoint"),
     Refused: Row(503, SERVER, "refused", retry=True, waits=1),
     RateLimitedHere: Row(429, LIMIT, "rate_limit_exceeded", retry=True, waits=1),
@@ -133,7 +135,7 @@ TABLE: Final[Mapping[type[LLMStackError], Row]] = {
 @final
 @frozen
 class Problem:
-    """One error reply. With *close* the connection ends with it.
+    """What one error says. With *close* the connection ends with its reply.
 
     *allow* lists the methods that the path knows, *retry* and *wait* become
     ``x-should-retry`` and ``Retry-After``.
@@ -148,18 +150,6 @@ class Problem:
     wait: int | None = None
     allow: str = ""
     close: bool = False
-
-    def body(self, request_id: str | None = None) -> bytes:
-        """Return the JSON of it; in a stream it names the request, having no headers there."""
-        error = {
-            "message": self.message,
-            "type": self.type,
-            "param": self.param,
-            "code": self.code,
-        }
-        if request_id is not None:
-            error["request_id"] = request_id
-        return json.dumps({"error": error}).encode()
 
     def headers(self) -> dict[str, str]:
         """Return the headers that belong to this error."""

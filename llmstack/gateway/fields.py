@@ -1,19 +1,43 @@
-"""The fields of a request that are well known, and those that no caller may set.
+"""What fields of a request may be, and which no caller may set.
 
-Well-known fields are checked for their type before anything is sent; a provider sees the
-others as they are. A field that could choose where a key is sent is refused, however it is
-spelled.
+Well-known fields, which are those of a front, are checked for their type before anything is
+sent; a provider sees the others as they are. A field that could choose where a key is sent is
+refused, however it is spelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final, final
 
 from attrs import frozen
 
+from llmstack.gateway.errors import Problem
 
-__all__ = ["FORBIDDEN", "KNOWN", "Kind", "called", "inner", "is_forbidden", "plain"]
+
+__all__ = [
+    "BOOL",
+    "CHOICE",
+    "CONTENT",
+    "COUNT",
+    "FORBIDDEN",
+    "INTEGER",
+    "LOOKED_AT",
+    "NUMBER",
+    "OBJECT",
+    "OBJECTS",
+    "STOP",
+    "STRING",
+    "STRINGS",
+    "TEXTS",
+    "WHOLE",
+    "Kind",
+    "bad",
+    "called",
+    "is_forbidden",
+    "must_be",
+    "plain",
+]
 
 
 @final
@@ -49,6 +73,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not _is_bool(value) and value >= 1
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not _is_bool(value) and value >= 0
+
+
 def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
@@ -69,65 +97,29 @@ def _is_stop(value: object) -> bool:
     return isinstance(value, str) or _are_strings(value)
 
 
+def _are_texts(value: object) -> bool:
+    return isinstance(value, str) or _are_objects(value)
+
+
+def _is_content(value: object) -> bool:
+    return isinstance(value, (str, list))
+
+
 STRING: Final = Kind(_is_string, "a string")
 BOOL: Final = Kind(_is_bool, "true or false")
 NUMBER: Final = Kind(_is_number, "a number")
 INTEGER: Final = Kind(_is_integer, "an integer")
 COUNT: Final = Kind(_is_count, "an integer from 1 up")
+WHOLE: Final = Kind(_is_whole, "an integer from 0 up")
 OBJECT: Final = Kind(_is_object, "an object")
 STRINGS: Final = Kind(_are_strings, "an array of strings")
 OBJECTS: Final = Kind(_are_objects, "an array of objects")
 CHOICE: Final = Kind(_is_choice, "a string or an object")
 STOP: Final = Kind(_is_stop, "a string or an array of strings")
+TEXTS: Final = Kind(_are_texts, "a string or an array of objects")
+CONTENT: Final = Kind(_is_content, "a string or an array")
 #: What must be there is looked at more closely than by its type.
 LOOKED_AT: Final = Kind(_is_any, "anything")
-
-_BOTH: Final[Mapping[str, Kind]] = {"model": LOOKED_AT, "user": STRING}
-
-#: By operation: the fields that are known. Those with a type may be null, which leaves them out.
-KNOWN: Final[Mapping[str, Mapping[str, Kind]]] = {
-    "chat": {
-        **_BOTH,
-        "audio": OBJECT,
-        "frequency_penalty": NUMBER,
-        "function_call": CHOICE,
-        "functions": OBJECTS,
-        "logit_bias": OBJECT,
-        "logprobs": BOOL,
-        "max_completion_tokens": COUNT,
-        "max_tokens": COUNT,
-        "messages": LOOKED_AT,
-        "metadata": OBJECT,
-        "modalities": STRINGS,
-        "n": COUNT,
-        "parallel_tool_calls": BOOL,
-        "prediction": OBJECT,
-        "presence_penalty": NUMBER,
-        "prompt_cache_key": STRING,
-        "reasoning_effort": STRING,
-        "response_format": OBJECT,
-        "safety_identifier": STRING,
-        "seed": INTEGER,
-        "service_tier": STRING,
-        "stop": STOP,
-        "store": BOOL,
-        "stream": BOOL,
-        "stream_options": OBJECT,
-        "temperature": NUMBER,
-        "tool_choice": CHOICE,
-        "tools": OBJECTS,
-        "top_logprobs": INTEGER,
-        "top_p": NUMBER,
-        "verbosity": STRING,
-        "web_search_options": OBJECT,
-    },
-    "embeddings": {
-        **_BOTH,
-        "dimensions": COUNT,
-        "encoding_format": STRING,
-        "input": LOOKED_AT,
-    },
-}
 
 #: What could choose where a key is sent, which one, or by what way; as `plain` spells it.
 FORBIDDEN: Final = frozenset(
@@ -181,27 +173,6 @@ def plain(name: str) -> str:
 _PLAIN: Final = str.maketrans("", "", "_-. ")
 
 
-def inner(data: Mapping[str, Any]) -> Iterator[tuple[str, Kind, Any]]:
-    """Yield what is looked at below the first level of a chat: path, kind and value.
-
-    The first level must be good. It is these few; a provider sees all others as they are.
-    """
-    usage = (data.get("stream_options") or {}).get("include_usage")
-    yield "stream_options.include_usage", BOOL, usage
-    for n, message in enumerate(data["messages"]):
-        if "tool_calls" in message:
-            yield f"messages[{n}].tool_calls", OBJECTS, message["tool_calls"]
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from _parts(f"messages[{n}].content", content)
-
-
-def _parts(path: str, content: list[Any]) -> Iterator[tuple[str, Kind, Any]]:
-    yield path, OBJECTS, content  # whoever finds that it does not fit asks for no more
-    for n, part in enumerate(content):
-        yield f"{path}[{n}].text", STRING, part.get("text")
-
-
 def called(value: object) -> str:
     """Return what JSON calls the type of *value*, never the value."""
     for kind, name in _NAMES:
@@ -218,3 +189,15 @@ _NAMES: Final[tuple[tuple[type, str], ...]] = (
     (list, "an array"),
     (dict, "an object"),
 )
+
+
+def must_be(what: str, value: object) -> str:
+    """Return what to say of a *value* that is not *what* it must be."""
+    has = called(value)
+    is_plain = value is None or what.startswith(has)
+    return f"must be {what}" if is_plain else f"must be {what}, and it is {has}"
+
+
+def bad(param: str, message: str) -> Problem:
+    """Return the problem that the field *param* has, as *message* says."""
+    return Problem(400, f"{param} {message}", param=param, code="invalid_value")

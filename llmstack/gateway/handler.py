@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import hdrs, web
 
 from llmstack.call import Call
 from llmstack.gateway.desk import JSON, Desk, named
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.parse import parse
+from llmstack.gateway.front import Front
+from llmstack.gateway.parse import parse, passed
 from llmstack.gateway.reading import read
 from llmstack.gateway.relay import relay
-from llmstack.messages import EventStream, Reply, Response
+from llmstack.messages import NO_HEADERS, EventStream, Reply, Request, Response
 
 
-__all__ = ["chat", "embeddings"]
+__all__ = ["ask"]
 
 EVENTS: Final = "text/event-stream; charset=utf-8"
 
@@ -31,10 +32,11 @@ _RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "content-type": hdrs.CONTENT_TYPE,
         "openai-processing-ms": "openai-processing-ms",
+        "request-id": "x-llmstack-upstream-request-id",
         "x-request-id": "x-llmstack-upstream-request-id",
     }
 )
-_LIMITS: Final = "x-ratelimit-"
+_LIMITS: Final = ("x-ratelimit-", "anthropic-ratelimit-")
 
 #: Without the name: a caller may have put anything there.
 _NO_MODEL: Final = Problem(
@@ -44,66 +46,75 @@ _NO_MODEL: Final = Problem(
     code="model_not_found",
 )
 
+_WRONG: Final = "a stack must give an EventStream to a request that streams, else a Response"
+
 #: How the attempt ended that gave the reply: a stream has not ended yet.
 _SERVED: Final = (None, "ok")
 
 
-async def chat(desk: Desk, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-    """Answer a chat completion."""
-    return await _ask(desk, "chat", request, Call(request_id))
-
-
-async def embeddings(desk: Desk, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-    """Answer a request for embeddings."""
-    return await _ask(desk, "embeddings", request, Call(request_id))
-
-
-async def _ask(
-    desk: Desk, operation: str, request: web.BaseRequest, call: Call
+async def ask(
+    front: Front, desk: Desk, request: web.BaseRequest, request_id: str
 ) -> web.StreamResponse:
+    """Answer a request for the operation of *front*."""
+    call = Call(request_id)
     gateway = desk.gateway
-    raw = await read(request, gateway.max_body, gateway.body_timeout)
-    asked = raw if isinstance(raw, Problem) else parse(operation, raw, call)
+    asked = await _read(front, desk, request, call)
     if isinstance(asked, Problem):
-        return desk.refused(asked, call.id)
+        return desk.refused(asked, call.id, front=front)
     stack = gateway.route(asked.model)
     if stack is None:
-        return desk.refused(_NO_MODEL, call.id)
+        return desk.refused(_NO_MODEL, call.id, front=front)
     task = desk.enter(request)
     try:
-        return await _replied(desk, request, await stack(asked), call)
+        reply = await stack(asked)
+        if isinstance(reply, EventStream):
+            async with reply:
+                return await _streamed(desk, front, request, reply, asked)
+        if not isinstance(reply, Response) or asked.stream:
+            raise TypeError(_WRONG)
+        return desk.said(reply.body, _headers(reply, call, front, JSON), reply.status)
     except asyncio.CancelledError as cancelled:
         problem = desk.last_word(cancelled)
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is answered
         problem = desk.problem_of(error, call.id, call.sent)
     finally:
         desk.leave(task)
-    return desk.refused(problem, call.id, {"x-llmstack-attempts": str(call.sent)})
+    more = {"x-llmstack-attempts": str(call.sent)}
+    return desk.refused(problem, call.id, more, front=front)
 
 
-async def _replied(
-    desk: Desk,
-    request: web.BaseRequest,
-    reply: Any,  # noqa: ANN401 -- a stack may give anything
-    call: Call,
+async def _read(
+    front: Front, desk: Desk, request: web.BaseRequest, call: Call
+) -> Request | Problem:
+    """Return what is asked for, or what is wrong with it."""
+    gateway = desk.gateway
+    raw = await read(request, gateway.max_body, gateway.body_timeout)
+    if isinstance(raw, Problem):
+        return raw
+    headers = passed(front.passes, request.raw_headers) if front.passes else NO_HEADERS
+    if isinstance(headers, Problem):
+        return headers
+    return parse(front, raw, call, headers)
+
+
+async def _streamed(
+    desk: Desk, front: Front, request: web.BaseRequest, stream: EventStream, asked: Request
 ) -> web.StreamResponse:
-    if isinstance(reply, Response):
-        return desk.said(reply.body, _headers(reply, call, JSON), reply.status)
-    if not isinstance(reply, EventStream):
-        raise TypeError("a stack of the gateway must give a Response or an EventStream")
-    async with reply:
-        headers = _headers(reply, call, EVENTS)
-        headers["Cache-Control"] = "no-cache"
-        headers["X-Accel-Buffering"] = "no"  # a proxy that buffers would hold events back
-        response = web.StreamResponse(status=reply.status, headers=headers)
-        desk.mark(response)
-        await relay(desk, request, response, reply, call)
+    """Give the *stream* to the client, if that is what was asked for."""
+    if not asked.stream:
+        raise TypeError(_WRONG)
+    headers = _headers(stream, asked.call, front, EVENTS)
+    headers["Cache-Control"] = "no-cache"
+    headers["X-Accel-Buffering"] = "no"  # a proxy that buffers would hold events back
+    response = web.StreamResponse(status=stream.status, headers=headers)
+    desk.mark(response)
+    await relay(desk, front, request, response, stream, asked.call)
     return response
 
 
-def _headers(reply: Reply, call: Call, kind: str) -> dict[str, str]:
+def _headers(reply: Reply, call: Call, front: Front, kind: str) -> dict[str, str]:
     """Return the headers of *reply*; *kind* is its type where the provider does not say."""
-    headers = named(call.id)
+    headers = named(call.id, front)
     headers[hdrs.CONTENT_TYPE] = kind
     headers["x-llmstack-attempts"] = str(call.sent)
     for attempt in reversed(call.attempts):

@@ -6,7 +6,7 @@ A problem says what is wrong and where, and repeats nothing of the values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import hdrs
@@ -14,12 +14,13 @@ from aiohttp import hdrs
 from llmstack.body import Body
 from llmstack.call import Call
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.fields import FORBIDDEN, KNOWN, Kind, called, inner, is_forbidden, plain
+from llmstack.gateway.fields import FORBIDDEN, Kind, bad, called, is_forbidden, must_be, plain
+from llmstack.gateway.front import Front, Look
 from llmstack.gateway.strict import decode
-from llmstack.messages import Request
+from llmstack.messages import NO_HEADERS, Request
 
 
-__all__ = ["check_content", "check_headers", "parse", "too_large"]
+__all__ = ["check_content", "check_headers", "parse", "passed", "too_large"]
 
 #: Names of models are for people and logs.
 LONGEST_NAME: Final = 256
@@ -27,13 +28,16 @@ LONGEST_NAME: Final = 256
 #: Characters of the name of a field that are shown.
 LONGEST_FIELD: Final = 64
 
+#: Of a header that a provider may see.
+LONGEST_HEADER: Final = 2048
+
 #: Of a Content-Length that is worth reading.
 MOST_DIGITS: Final = 20
 
 #: Two of one of these, and two readers may believe different ones.
 _ONCE: Final = (
-    *(b"authorization", b"content-encoding", b"content-length", b"content-type", b"host"),
-    *(b"transfer-encoding", b"x-request-id"),
+    *(b"anthropic-version", b"authorization", b"content-encoding", b"content-length"),
+    *(b"content-type", b"host", b"transfer-encoding", b"x-api-key", b"x-request-id"),
 )
 _JSON: Final = "application/json"
 
@@ -90,7 +94,28 @@ def too_large(max_body: int) -> Problem:
     return Problem(413, message, code="payload_too_large", close=True)
 
 
-def parse(operation: str, raw: bytes, call: Call) -> Request | Problem:
+def passed(
+    names: Sequence[str], raw: Sequence[tuple[bytes, bytes]]
+) -> Mapping[str, str] | Problem:
+    """Return those of the headers *raw* that a provider may see, or what is wrong with one.
+
+    A header that is there more than once is a list, so it becomes one with commas.
+    """
+    found = {}
+    for name in names:
+        value = b", ".join([value for key, value in raw if key.lower() == name.encode()])
+        text = value.decode("ascii", "replace")
+        if len(text) > LONGEST_HEADER or not (text.isascii() and text.isprintable()):
+            message = f"the header {name} must be at most {LONGEST_HEADER} printable characters"
+            return Problem(400, message, param=name, code="bad_header")
+        if text:
+            found[name] = text
+    return found
+
+
+def parse(
+    front: Front, raw: bytes, call: Call, headers: Mapping[str, str] = NO_HEADERS
+) -> Request | Problem:
     """Return the request that *raw* is the body of, or the first problem with it."""
     data, fault = decode(raw)
     if fault:
@@ -100,32 +125,23 @@ def parse(operation: str, raw: bytes, call: Call) -> Request | Problem:
         return Problem(400, message, code="invalid_json")
     problem = (
         _check_model(data.get("model"))
-        or _NEEDED[operation](data)
-        or _check_fields(data, KNOWN[operation])
-        or (_check_inner(data) if operation == "chat" else None)
+        or front.needs(data)
+        or _check_fields(data, front.known)
+        or _check_below(front.below(data))
     )
     if problem is not None:
         return problem
-    stream = data.get("stream") is True
-    return Request(data["model"], Body(raw, data), operation, stream, call=call)
-
-
-def _bad(param: str, message: str) -> Problem:
-    return Problem(400, f"{param} {message}", param=param, code="invalid_value")
+    stream = front.streams and data.get("stream") is True
+    body = Body(raw, data)
+    return Request(data["model"], body, front.operation, stream, headers=headers, call=call)
 
 
 def _check_model(model: object) -> Problem | None:
     if not isinstance(model, str):
-        return _bad("model", _must_be("a string", model))
+        return bad("model", must_be("a string", model))
     if not model or len(model) > LONGEST_NAME or not model.isprintable():
-        return _bad("model", f"must be 1 to {LONGEST_NAME} printable characters")
+        return bad("model", f"must be 1 to {LONGEST_NAME} printable characters")
     return None
-
-
-def _must_be(what: str, value: object) -> str:
-    has = called(value)
-    is_plain = value is None or what.startswith(has)
-    return f"must be {what}" if is_plain else f"must be {what}, and it is {has}"
 
 
 def _check_fields(data: Mapping[str, Any], known: Mapping[str, Kind]) -> Problem | None:
@@ -136,14 +152,14 @@ def _check_fields(data: Mapping[str, Any], known: Mapping[str, Kind]) -> Problem
             if is_forbidden(name):
                 return _forbidden(name)
         elif value is not None and not kind.fits(value):
-            return _bad(name, _must_be(kind.says, value))
+            return bad(name, must_be(kind.says, value))
     return None
 
 
-def _check_inner(data: Mapping[str, Any]) -> Problem | None:
-    for path, kind, value in inner(data):
+def _check_below(look: Look) -> Problem | None:
+    for path, kind, value in look:
         if value is not None and not kind.fits(value):
-            return _bad(path, _must_be(kind.says, value))
+            return bad(path, must_be(kind.says, value))
     return None
 
 
@@ -153,40 +169,3 @@ def _forbidden(name: str) -> Problem:
     shown = param or "a field with such a name"
     message = f"{shown} is not for callers to choose, so it must not be in a request"
     return Problem(400, message, param=param, code="forbidden_field")
-
-
-def _check_messages(data: Mapping[str, Any]) -> Problem | None:
-    messages = data.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return _bad("messages", "must be an array of at least one message")
-    for n, message in enumerate(messages):
-        if not isinstance(message, dict):
-            return _bad(f"messages[{n}]", _must_be("an object", message))
-        role = message.get("role")
-        if not isinstance(role, str) or not role:
-            return _bad(f"messages[{n}].role", "must be a string that is not empty")
-        content = message.get("content")
-        if not isinstance(content, (str, list)) and content is not None:
-            return _bad(f"messages[{n}].content", _must_be("a string or an array", content))
-    return None
-
-
-def _check_input(data: Mapping[str, Any]) -> Problem | None:
-    given = data.get("input")
-    if isinstance(given, str) and given:
-        return None
-    # Of many texts only the first is looked at: it is one kind or the other for all.
-    if isinstance(given, list) and given and _is_text(given[0]):
-        return None
-    return _bad("input", "must be a text or an array of texts, as strings or as tokens")
-
-
-def _is_text(value: object) -> bool:
-    is_token = isinstance(value, int) and not isinstance(value, bool)
-    return is_token or (isinstance(value, (str, list)) and bool(value))
-
-
-_NEEDED: Final[Mapping[str, Callable[[Mapping[str, Any]], Problem | None]]] = {
-    "chat": _check_messages,
-    "embeddings": _check_input,
-}

@@ -2,21 +2,26 @@
 
 What is there already goes out in one write. A stream that breaks ends with one error event
 and without the terminating chunk, because some clients look for only one of the two signs.
-A client that has left, or takes nothing for 30 seconds, is no error: the
-stream is closed, and that closes the connection upstream.
+While it says nothing, a ping now and then keeps the way to the client open. A client that
+has left, or takes nothing for ``write_timeout`` seconds, is no error: the stream is closed, and
+that closes the connection upstream. Until then nothing more is read there than is written
+here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from contextlib import suppress
+from typing import Final, final
 
 from aiohttp import web
+from attrs import define, field
 
+from llmstack import clock
 from llmstack.call import Call
 from llmstack.gateway.desk import Desk
-from llmstack.gateway.errors import Problem
-from llmstack.gateway.whole import SLACK, patience
+from llmstack.gateway.front import Front
+from llmstack.gateway.whole import PIECE, SLACK, patience
 from llmstack.messages import EventStream
 
 
@@ -32,15 +37,20 @@ class _ClientGone(Exception):
 
 async def relay(
     desk: Desk,
+    front: Front,
     request: web.BaseRequest,
     response: web.StreamResponse,
     stream: EventStream,
     call: Call,
 ) -> None:
     """Write all events of *stream*, and then its end or its error."""
+    client = _Client(request, response, desk.gateway.write_timeout)
+    tell = front.watch(stream)
+    if desk.gateway.ping_after:
+        _Ping(client, stream, front.ping, desk.gateway.ping_after).start()
     try:
-        await _prepare(request, response)
-        await _pass_on(request, response, stream)
+        await client.prepare()
+        await _pass_on(client, stream)
     except _ClientGone:
         return
     except asyncio.CancelledError as cancelled:
@@ -49,56 +59,114 @@ async def relay(
         problem = desk.problem_of(error, call.id, call.sent)
     else:
         return
-    await _break_off(request, response, problem, call.id)
+    with suppress(_ClientGone):
+        # Nothing comes behind a terminal, even if the client has not taken it yet.
+        await client.break_off(b"" if _is_whole(stream) else tell(problem, call.id))
 
 
-async def _prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    try:
-        await response.prepare(request)
-    except ConnectionError as error:
-        raise _ClientGone from error
+def _is_whole(stream: EventStream) -> bool:
+    """Whether the terminal has been read, so that nothing is missing."""
+    return stream.ended is not None and stream.ended.how == "ok"
 
 
-async def _pass_on(
-    request: web.BaseRequest, response: web.StreamResponse, stream: EventStream
-) -> None:
+async def _pass_on(client: _Client, stream: EventStream) -> None:
     block: list[bytes] = []
     async for event in stream:
         block.append(event.raw)
         if not stream.at_hand:
-            await _write(request, response, b"".join(block), last=stream.ended is not None)
+            await client.write(b"".join(block), last=_is_whole(stream))
             block.clear()
-    await _write(request, response, b"", last=True)
+    await client.write(b"", last=True)
 
 
-async def _break_off(
-    request: web.BaseRequest, response: web.StreamResponse, problem: Problem, request_id: str
-) -> None:
-    """Say in the stream what went wrong, and close the connection behind it."""
-    event = b"data: " + problem.body(request_id) + b"\n\n"
-    try:
-        transport = await _write(request, response, event, last=False)
-    except _ClientGone:
-        return
-    transport.close()  # what has been written is sent first
-    if transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(LAST, transport.abort)
+@final
+@define(eq=False)
+class _Client:
+    """Whoever takes the reply; each write raises `_ClientGone` if nobody does."""
+
+    request: web.BaseRequest
+    response: web.StreamResponse
+    seconds: float
+    rest: memoryview = field(default=memoryview(b""), init=False)  # begun, and not yet written
+
+    async def prepare(self) -> None:
+        """Write the head of the reply, with the first block."""
+        try:
+            await self.response.prepare(self.request)
+        except ConnectionError as error:
+            raise _ClientGone from error
+
+    async def write(self, block: bytes, *, last: bool) -> asyncio.Transport:
+        """Write *block*, and behind the *last* one the end; return where it was written to."""
+        transport = self.request.transport
+        if transport is None:
+            raise _ClientGone
+        try:
+            if transport.get_write_buffer_size() + len(block) > SLACK:
+                await self._in_pieces(transport, block)
+                block = b""
+            if last:
+                await self.response.write_eof(block)
+            elif block:
+                await self.response.write(block)
+        except ConnectionError as error:
+            raise _ClientGone from error
+        return transport
+
+    async def _in_pieces(self, transport: asyncio.Transport, block: bytes) -> None:
+        """Wait for the client to take *block*; with each piece its time runs anew."""
+        self.rest = memoryview(block)
+        while self.rest:
+            piece, self.rest = self.rest[:PIECE], self.rest[PIECE:]
+            with patience(transport, self.seconds):
+                await self.response.write(piece)
+
+    async def break_off(self, event: bytes) -> None:
+        """Write what was begun and *event*, and close the connection behind it."""
+        transport = await self.write(bytes(self.rest) + event, last=False)
+        transport.close()  # what has been written is sent first
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST, transport.abort)
+
+    def ping(self, event: bytes) -> None:
+        """Write *event* if the client has taken everything else."""
+        transport = self.request.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return
+        # Nothing waits, so this does not either, and needs no task.
+        with suppress(StopIteration):
+            self.response.write(event).send(None)
 
 
-async def _write(
-    request: web.BaseRequest, response: web.StreamResponse, block: bytes, *, last: bool
-) -> asyncio.Transport:
-    """Write *block* and return what it was written to, or raise `_ClientGone`."""
-    transport = request.transport
-    if transport is None:
-        raise _ClientGone
-    write = response.write_eof if last else response.write
-    try:
-        if transport.get_write_buffer_size() + len(block) <= SLACK:
-            await write(block)
-        else:
-            with patience(transport):
-                await write(block)
-    except ConnectionError as error:
-        raise _ClientGone from error
-    return transport
+@final
+@define(eq=False)
+class _Ping:
+    """Writes *event* whenever the stream has been waited for for so many *seconds*.
+
+    A timer an event would cost more than the event. So there is one, which looks when the
+    present wait would be long enough and is set to that point.
+    """
+
+    client: _Client
+    stream: EventStream
+    event: bytes
+    seconds: float
+    since: float = field(factory=clock.now, init=False)  # the last ping
+    timer: asyncio.TimerHandle = field(init=False)
+
+    def start(self) -> None:
+        """Set the timer, and take it back at the stream's end."""
+        self._set()
+        self.stream.on_end(lambda _outcome: self.timer.cancel())
+
+    def _set(self) -> None:
+        self.timer = asyncio.get_running_loop().call_at(self.since + self.seconds, self._look)
+
+    def _look(self) -> None:
+        now, waiting_since = clock.now(), self.stream.waiting_since
+        # Nobody waits for the stream while something is being written.
+        self.since = max(self.since, now if waiting_since is None else waiting_since)
+        if self.since + self.seconds <= now:
+            self.client.ping(self.event)
+            self.since = now
+        self._set()

@@ -10,6 +10,7 @@ from attrs import field, frozen, validators
 
 from llmstack.builder import Stack
 from llmstack.endpoint import EndpointSet
+from llmstack.gateway.whole import WRITE_TIMEOUT
 from llmstack.messages import Request
 
 
@@ -28,8 +29,10 @@ class Gateway:
     """Routes by the name of the model that callers ask for; ``"*"`` takes every other name.
 
     *max_body* is in bytes, times are in seconds: *body_timeout* for the body of a request to
-    arrive, *shutdown_timeout* for requests to end when the gateway stops. *metrics* renders
-    what ``GET /metrics`` answers; without it there is no such path.
+    arrive, *write_timeout* for a client to take some of what is written to it,
+    *shutdown_timeout* for requests to end when the gateway stops. A stream that says nothing
+    for *ping_after* seconds gets a word from the gateway; 0 or None is never. *metrics*
+    renders what ``GET /metrics`` answers; without it there is no such path.
     """
 
     routes: Mapping[str, Stack[Request, Any]] = field(
@@ -38,7 +41,9 @@ class Gateway:
     listen: tuple[str, int] = ("127.0.0.1", 8080)
     max_body: int = field(default=10 * 2**20, validator=validators.ge(1))
     body_timeout: float = field(default=30.0, validator=validators.gt(0))
+    write_timeout: float = field(default=WRITE_TIMEOUT, validator=validators.gt(0))
     shutdown_timeout: float = field(default=30.0, validator=validators.ge(0))
+    ping_after: float | None = field(default=15.0, validator=validators.optional(validators.ge(0)))
     metrics: Callable[[], bytes] | None = field(default=None, repr=False)
 
     def route(self, model: str) -> Stack[Request, Any] | None:

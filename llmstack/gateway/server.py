@@ -1,29 +1,32 @@
 """The listener: from a connection to the operation that answers, by the path as it came.
 
 There is no router and no middleware between a request and its operation, only one look-up.
-What is not even HTTP gets an answer in the shape of the OpenAI API as well.
+What is not even HTTP, or asks for no path, gets an answer in the shape of the OpenAI API.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, final
 
 from aiohttp import HttpVersion11, http_exceptions, http_parser, web
-from attrs import define
+from attrs import define, frozen
 
 from llmstack.errors import ConfigError
 from llmstack.gateway.desk import Desk
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.handler import chat, embeddings
+from llmstack.gateway.front import Front
+from llmstack.gateway.fronts import CHAT, COUNT_TOKENS, EMBEDDINGS, MESSAGES, RESPONSES
+from llmstack.gateway.handler import ask
 from llmstack.gateway.parse import check_headers
 from llmstack.gateway.status import livez, metrics, models, readyz
 
 
-__all__ = ["PATHS", "Edge", "Listener", "check_parser"]
+__all__ = ["PATHS", "Edge", "Listener", "Place", "check_parser"]
 
 Operation = Callable[[Desk, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
@@ -35,15 +38,33 @@ LINGER: Final = 2.0
 _READ: Final = ("GET", "HEAD")
 _SEND: Final = ("POST",)
 
-#: The whole surface: path, methods, and what answers.
-PATHS: Final[Mapping[str, tuple[tuple[str, ...], Operation]]] = MappingProxyType(
+
+@final
+@frozen
+class Place:
+    """What is behind a path: its methods, what answers, and how errors are told there."""
+
+    methods: tuple[str, ...]
+    operation: Operation
+    front: Front = CHAT
+
+
+def _asked(front: Front) -> Place:
+    return Place(_SEND, partial(ask, front), front)
+
+
+#: The whole surface.
+PATHS: Final[Mapping[str, Place]] = MappingProxyType(
     {
-        "/v1/chat/completions": (_SEND, chat),
-        "/v1/embeddings": (_SEND, embeddings),
-        "/v1/models": (_READ, models),
-        "/livez": (_READ, livez),
-        "/readyz": (_READ, readyz),
-        "/metrics": (_READ, metrics),
+        "/v1/chat/completions": _asked(CHAT),
+        "/v1/embeddings": _asked(EMBEDDINGS),
+        "/v1/messages": _asked(MESSAGES),
+        "/v1/messages/count_tokens": _asked(COUNT_TOKENS),
+        "/v1/responses": _asked(RESPONSES),
+        "/v1/models": Place(_READ, models),
+        "/livez": Place(_READ, livez),
+        "/readyz": Place(_READ, readyz),
+        "/metrics": Place(_READ, metrics),
     }
 )
 
@@ -65,11 +86,10 @@ class Edge:
         if found is None:
             nowhere = Problem(404, "there is no such path", code="unknown_url")
             return desk.refused(nowhere, request_id)
-        methods, operation = found
-        problem = _check_line(request, methods) or check_headers(request.raw_headers)
+        problem = _check_line(request, found.methods) or check_headers(request.raw_headers)
         if problem is not None:
-            return desk.refused(problem, request_id)
-        return await operation(desk, request, request_id)
+            return desk.refused(problem, request_id, front=found.front)
+        return await found.operation(desk, request, request_id)
 
 
 def _check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem | None:

@@ -14,7 +14,7 @@ from json import JSONDecodeError, JSONDecoder
 from math import isfinite
 from typing import Any, Final, final
 
-from llmstack.gateway.fields import KNOWN
+from llmstack.gateway.fronts import FRONTS
 
 
 __all__ = ["DEPTH", "decode"]
@@ -28,9 +28,10 @@ SHOWN: Final = 40
 _HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Keys that a path shows. Any other is the caller's text, and is not repeated.
 _KNOWN: Final = frozenset(
-    {name for fields in KNOWN.values() for name in fields}
+    {name for front in FRONTS for name in front.known}
     | {"arguments", "content", "description", "function", "image_url", "include_usage"}
-    | {"json_schema", "name", "parameters", "role", "text", "tool_calls", "type", "url"}
+    | {"input_schema", "json_schema", "name", "output", "parameters", "role", "source"}
+    | {"text", "tool_calls", "type", "url"}
 )
 
 

@@ -17,13 +17,17 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 
-__all__ = ["SLACK", "WRITE_TIMEOUT", "Whole", "patience"]
+__all__ = ["PIECE", "SLACK", "WRITE_TIMEOUT", "Whole", "patience"]
 
-#: Seconds; a client that takes nothing for so long is dropped.
+#: Seconds; a client that takes nothing for so long is dropped, if nobody sets another time.
 WRITE_TIMEOUT: Final = 30.0
 
-#: Bytes that may lie in user space before a write is timed: most writes need no timer.
-SLACK: Final = 1 << 15
+#: Bytes that may lie in user space before a write is timed: most writes need no timer. As much
+#: as asyncio leaves in a transport that it lets go on, so a write of no more never waits.
+SLACK: Final = 1 << 14
+
+#: Of a longer block a client takes so many bytes at a time, and has its time for each.
+PIECE: Final = 1 << 15
 
 #: The first line of the reply, also to a request of version 1.0.
 _FIRST: Final[Mapping[int, str]] = MappingProxyType(
@@ -36,8 +40,11 @@ class Whole(web.StreamResponse):
     """What aiohttp's server asks of a reply; headers must be without control characters."""
 
     # The base class would make a multidict, and much that nobody asks for.
-    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, body: bytes, status: int, headers: Mapping[str, str], seconds: float
+    ) -> None:
         self._whole = body
+        self._seconds = seconds
         self._status = status
         self._lines = headers
         self._keep_alive = True
@@ -65,29 +72,29 @@ class Whole(web.StreamResponse):
         if len(block) <= SLACK:
             await request.writer.write(block)
         else:
-            await _in_pieces(request, memoryview(block))
+            await _in_pieces(request, memoryview(block), self._seconds)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: all has been written."""
 
 
-async def _in_pieces(request: web.BaseRequest, block: memoryview) -> None:
+async def _in_pieces(request: web.BaseRequest, block: memoryview, seconds: float) -> None:
     """Write a long *block*; the time of a client runs anew with each piece that it takes."""
-    for start in range(0, len(block), SLACK):
-        with patience(request.transport):
-            await request.writer.write(block[start : start + SLACK])
+    for start in range(0, len(block), PIECE):
+        with patience(request.transport, seconds):
+            await request.writer.write(block[start : start + PIECE])
 
 
 @contextmanager
-def patience(transport: asyncio.Transport | None) -> Iterator[None]:
-    """Drop the connection of *transport* if the block takes longer than `WRITE_TIMEOUT`.
+def patience(transport: asyncio.Transport | None, seconds: float) -> Iterator[None]:
+    """Drop the connection of *transport* if the block takes longer than so many *seconds*.
 
     What waits for the client in the block then gets a ConnectionError, or is cancelled.
     """
     if transport is None:
         raise ConnectionResetError("the client is gone")
-    timer = asyncio.get_running_loop().call_later(WRITE_TIMEOUT, transport.abort)
+    timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Timeout: how long one attempt may take, from its start to the end of its stream.
+"""Timeout: how long one attempt may take, from its start to the end of its stream, and how slow.
 
 Put it right above the floor: whatever keeps a record of the endpoint must stand above, or
 it sees a cancellation where there was a timeout. It bounds each attempt by itself; what
@@ -23,37 +23,46 @@ from attrs import define, field, frozen, validators
 from llmstack import clock
 from llmstack.alarm import Alarm, abort_at
 from llmstack.errors import ConfigError, Phase, UpstreamTimeout
+from llmstack.estimators.pace import Pace
 from llmstack.order import Bound
 from llmstack.service import Req, Resp, Service
 
 
 __all__ = ["Timeout", "TimeoutService"]
 
-_seconds: Final = validators.optional(validators.and_(validators.gt(0.0), validators.lt(inf)))
+_finite: Final = validators.and_(validators.gt(0.0), validators.lt(inf))
+_seconds: Final = validators.optional(_finite)
 
 
 @final
 @frozen(kw_only=True)
 class Timeout:
-    """The seconds that an attempt may take, in up to three ways.
+    """The seconds that an attempt may take, in up to three ways, and its least rate.
 
     *first_token*: until the reply is there. A stream is there with its first content. A
     request that says ``stream=False`` has no first token, only a last one, and how long
     that takes is a matter of length: it is bounded by *total* alone. Requests that have no
     ``stream``, such as those of a web framework, are bounded by both.
 
-    *idle*: between two events of a stream, while somebody waits for the next one. A slow
-    reader is not a slow endpoint.
+    *idle*: without a byte of a stream, while somebody waits for the next event. A slow
+    reader is not a slow endpoint. Bytes of any kind will do, such as a comment that keeps
+    the connection alive; of a stream that does not tell when it last heard any, an event.
 
     *total*: from the start to the end of the reply, streamed or not.
 
+    *rate*: the fewest bytes of event data for each second that somebody waits for events
+    of a stream, on the average of *within* seconds of waiting. Nothing else counts, so it
+    ends what *idle* lets pass: a drip, or comments without end.
+
     >>> Timeout(first_token=10, idle=30)
-    Timeout(first_token=10, idle=30, total=None)
+    Timeout(first_token=10, idle=30, total=None, rate=None, within=30.0)
     """
 
     first_token: float | None = field(default=None, validator=_seconds)
     idle: float | None = field(default=None, validator=_seconds)
     total: float | None = field(default=None, validator=_seconds)
+    rate: float | None = field(default=None, validator=_seconds)
+    within: float = field(default=30.0, validator=_finite)
 
     role: ClassVar[str] = "timeout"
     below: ClassVar[Mapping[str, str]] = {
@@ -65,7 +74,7 @@ class Timeout:
 
     def __attrs_post_init__(self) -> None:
         if not self._set:
-            raise ConfigError("a timeout needs first_token, idle or total")
+            raise ConfigError("a timeout needs first_token, idle, total or rate")
 
     def __call__(self, inner: Service[Req, Resp], /) -> TimeoutService[Req, Resp]:
         """Wrap *inner*."""
@@ -80,7 +89,9 @@ class Timeout:
 
     @property
     def _set(self) -> list[float]:
-        return [each for each in (self.first_token, self.idle, self.total) if each is not None]
+        within = None if self.rate is None else self.within
+        times = (self.first_token, self.idle, self.total, within)
+        return [each for each in times if each is not None]
 
     def bound(self, inner: Bound, /) -> Bound:
         """Return the bound of *inner*; only *total* bounds a whole attempt."""
@@ -120,11 +131,14 @@ class TimeoutService(Generic[Req, Resp]):
 
     def _watched(self, reply: Resp, started: float) -> Resp:
         """Return *reply*; a stream gets the timers that are set."""
-        idle, total = self.settings.idle, self.settings.total
-        if total is not None:
-            abort_at(started + total, reply, partial(_late, "total", total))
-        if idle is not None and hasattr(reply, "waiting_since"):
-            _Idle(ref(reply), idle).watch(reply)
+        settings = self.settings
+        if settings.total is not None:
+            abort_at(started + settings.total, reply, partial(_late, "total", settings.total))
+        if hasattr(reply, "waiting_since"):
+            if settings.idle is not None:
+                _Idle(ref(reply), settings.idle).watch(reply)
+            if settings.rate is not None:
+                _Rate(ref(reply), Pace(settings.rate, settings.within)).watch(reply)
         return reply
 
 
@@ -139,7 +153,7 @@ def _late(phase: Phase, seconds: float) -> UpstreamTimeout:
 
 _MISSING: Final[Mapping[Phase, str]] = {
     "first_token": "no content",
-    "idle": "no further event",
+    "idle": "nothing more",
     "total": "no end of the reply",
 }
 
@@ -170,8 +184,46 @@ class _Idle:
         if stream is None:
             return
         now, since = clock.now(), stream.waiting_since
-        since = now if since is None else since
+        since = now if since is None else max(since, getattr(stream, "heard", None) or since)
         if since + self.seconds <= now:
             stream.abort(_late("idle", self.seconds))
         else:
             self._set(since)
+
+
+@final
+@define(eq=False)
+class _Rate:
+    """Aborts a stream that comes too slowly; one timer, a few times a window."""
+
+    stream: ref[Any]
+    pace: Pace
+    timer: asyncio.TimerHandle = field(init=False)
+
+    def watch(self, stream: Any) -> None:  # noqa: ANN401 -- known by what it has
+        """Set the timer and count events, to the stream's end."""
+        self._set(self.pace.within)
+        stream.on_event(self._count)
+        stream.on_end(lambda _outcome: self.timer.cancel())
+
+    def _set(self, seconds: float) -> None:
+        self.timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _waiting(self, stream: Any) -> float | None:  # noqa: ANN401 -- known by what it has
+        since = stream.waiting_since
+        return None if since is None else clock.now() - since
+
+    def _count(self, event: Any) -> None:  # noqa: ANN401 -- of any stream that has data
+        self.pace.add(len(event.data), self._waiting(self.stream()) or 0.0)
+
+    def _look(self) -> None:
+        stream = self.stream()
+        if stream is None:
+            return
+        seconds = self.pace.look(self._waiting(stream))
+        if seconds is None:
+            pace = self.pace
+            words = f"less than {pace.rate:g} bytes a second in {pace.within:g} s of waiting"
+            stream.abort(UpstreamTimeout(words, phase="idle"))
+        else:
+            self._set(seconds)

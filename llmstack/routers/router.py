@@ -247,9 +247,15 @@ class RouterService:
         hard = [name for name, refusal in refusals.items() if not refusal.soft]
         return untried(self._fit(request), request.call.tried(self), hard)
 
-    def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NoEndpoint:
-        """Say why each endpoint was not asked, and from when one may be."""
+    def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NotReady:
+        """Say why each endpoint was not asked, and from when one may be.
+
+        If it is the request that they all refuse, that is said, for the caller to mend it.
+        """
         tried = request.call.tried(self)
+        lasting = [r for r in refusals.values() if r.lasting]
+        if lasting and len(lasting) == sum(not unfit(request, e) for e in self.endpoints):
+            return lasting[0]
         why = []
         ready = [r.ready_at for r in refusals.values() if r.ready_at is not None]
         for endpoint in self.endpoints:

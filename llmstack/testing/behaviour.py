@@ -18,13 +18,14 @@ __all__ = ["Behaviour", "Cut", "Hang", "Orders", "Reply", "Seen"]
 class Reply:
     """Answer with this *status* and *body*; or write *raw* to the socket and hang up.
 
-    Without a body it is the error that belongs to the status.
+    Without a body it is the error that belongs to the status, with *code* in it.
     """
 
     status: int = 200
     body: bytes | str | Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(factory=dict)
     raw: bytes | None = None
+    code: str | None = None
 
 
 @final
@@ -33,7 +34,7 @@ class Cut:
     """Answer as usual, but stop after so many events; a body that is no stream, in its middle.
 
     *how*: "fin" closes the connection inside the body, "rst" resets it, "end" ends the
-    body in good order. With *terminal*, finish and ``[DONE]`` still come before the cut.
+    body in good order. With *terminal*, what ends an answer (finish and ``[DONE]``) still comes before the cut.
     """
 
     after: int = field(default=1, validator=validators.ge(0))

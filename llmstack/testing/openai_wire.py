@@ -10,7 +10,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 from attrs import frozen
 
@@ -87,6 +87,9 @@ def words_in(value: object) -> int:
 class Answer:
     """One chat completion: the same words, complete or as chunks."""
 
+    #: Chunks before the first word.
+    lead: ClassVar[int] = 1
+
     id: str
     created: int
     model: str
@@ -140,7 +143,7 @@ class Answer:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
     def _chunk(self, delta: dict[str, str], finish: str | None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return {**self._frame("chat.completion.chunk"), "choices": [choice]}
 
 

@@ -1,7 +1,9 @@
-"""A fake provider: a real HTTP server on loopback that speaks the OpenAI format.
+"""A fake provider: a real HTTP server on loopback that speaks the formats of providers.
 
-It answers chat completions (complete and streamed), embeddings and models, and does on
-demand what providers do on bad days: errors, delays, silence, cut streams, death::
+It answers chat completions (complete and streamed), embeddings and models in the format of
+OpenAI, messages (complete and streamed) and the count of their tokens in that of Anthropic.
+And it does on demand what providers do on bad days: errors, delays, silence, cut streams,
+death::
 
     async with FakeProvider(tokens=5) as provider:
         client = AsyncOpenAI(base_url=provider.base_url, api_key="any")
@@ -28,6 +30,7 @@ from aiohttp import web
 from attrs import define, field
 
 from llmstack import clock
+from llmstack.testing import anthropic_wire
 from llmstack.testing import openai_wire as wire
 from llmstack.testing.behaviour import Behaviour, Cut, Hang, Orders, Reply, Seen
 from llmstack.testing.upstream import reset
@@ -36,6 +39,9 @@ from llmstack.testing.upstream import reset
 __all__ = ["Behaviour", "Cut", "FakeProvider", "Hang", "Reply", "Seen"]
 
 Seconds = float | Callable[[Random], float]
+Answer = wire.Answer | anthropic_wire.Answer
+
+MESSAGES: Final = "/v1/messages"
 
 #: Requests that are remembered.
 REMEMBERED: Final = 10_000
@@ -81,7 +87,7 @@ class FakeProvider:
 
     @property
     def base_url(self) -> str:
-        """Where it listens, as clients of the OpenAI format want it."""
+        """Where it listens, as leaves and clients of the OpenAI format want it."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
@@ -102,7 +108,7 @@ class FakeProvider:
     ) -> None:
         """Answer every request with the error of *status*, until `behave`."""
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        self.always(Reply(status, wire.error_body(status, "failing as told", code), headers))
+        self.always(Reply(status, headers=headers, code=code))
 
     def behave(self) -> None:
         """Forget the script, and what `always` and `fail` have said."""
@@ -173,39 +179,40 @@ class FakeProvider:
         body = seen.json
         if seen.path == "/v1/embeddings":
             return await _sent(request, seen, wire.embeddings(body, self.seed), behaviour)
-        answer = wire.Answer.to(body, self.tokens, self._rng, at=clock.wall())
+        if seen.path == f"{MESSAGES}/count_tokens":
+            count = {"input_tokens": anthropic_wire.tokens_in(body)}
+            return await _sent(request, seen, count, behaviour)
+        answers: type[Answer] = anthropic_wire.Answer if seen.path == MESSAGES else wire.Answer
+        answer = answers.to(body, self.tokens, self._rng, at=clock.wall())
         if body.get("stream"):
             return await self._streamed(request, seen, answer, behaviour)
         return await _sent(request, seen, answer.complete(), behaviour)
 
     def _refusal(self, seen: Seen) -> web.Response | None:
         """Say what is wrong with the request, if anything."""
-        key = seen.headers.get("authorization")
-        if self.api_key is not None and key != f"Bearer {self.api_key}":
-            return _error(401, "the API key is not known", "invalid_api_key")
+        if self.api_key is not None and self.api_key not in _keys(seen):
+            return _error(seen, 401, "the API key is not known", "invalid_api_key")
         needed = ROUTES.get((seen.method, seen.path))
         if needed is None:
-            return _error(404, f"unknown URL: {seen.method} {seen.path}", "unknown_url")
+            return _error(seen, 404, f"unknown URL: {seen.method} {seen.path}", "unknown_url")
         wrong = wire.complaint(seen.body, needed, self.models)
-        return _error(*wrong) if wrong else None
+        return _error(seen, *wrong) if wrong else None
 
     async def _streamed(
-        self, request: web.Request, seen: Seen, answer: wire.Answer, behaviour: Behaviour | None
+        self, request: web.Request, seen: Seen, answer: Answer, behaviour: Behaviour | None
     ) -> web.StreamResponse:
-        options = seen.json.get("stream_options") or {}
-        chunks = answer.chunks(usage=bool(options.get("include_usage")))
-        events = [*map(json.dumps, chunks), "[DONE]"]
+        events, lead = _events(answer, seen.json), answer.lead
         if isinstance(behaviour, Cut):
-            last = events[1 + len(answer.words) :] if behaviour.terminal else []
+            last = events[lead + len(answer.words) :] if behaviour.terminal else []
             events = events[: behaviour.after] + last
         if isinstance(behaviour, Hang):
             events = events[: behaviour.after]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for n, event in enumerate(events):
-            if 0 < n <= len(answer.words):
+            if lead <= n < lead + len(answer.words):
                 await self._wait(self.pace)
-            await response.write(f"data: {event}\n\n".encode())
+            await response.write(event)
         if isinstance(behaviour, Hang):
             await asyncio.Event().wait()
         if isinstance(behaviour, Cut):
@@ -218,11 +225,39 @@ ROUTES: Final[Mapping[tuple[str, str], Sequence[str]]] = {
     ("GET", "/v1/models"): (),
     ("POST", "/v1/embeddings"): ("model", "input"),
     ("POST", "/v1/chat/completions"): ("model", "messages"),
+    ("POST", MESSAGES): ("model", "max_tokens", "messages"),
+    ("POST", f"{MESSAGES}/count_tokens"): ("model", "messages"),
 }
 
 
-def _error(status: int, message: str, code: str | None = None) -> web.Response:
-    return web.json_response(wire.error_body(status, message, code), status=status)
+def _keys(seen: Seen) -> Sequence[str]:
+    """Return the keys that the request shows; a bearer counts in both formats."""
+    bearer = seen.headers.get("authorization", "").removeprefix("Bearer ")
+    return (bearer, seen.headers.get("x-api-key", "")) if _of_anthropic(seen) else (bearer,)
+
+
+def _of_anthropic(seen: Seen) -> bool:
+    return seen.path.startswith(MESSAGES)
+
+
+def _error_body(seen: Seen, status: int, message: str, code: str | None) -> Mapping[str, Any]:
+    say = anthropic_wire.error_body if _of_anthropic(seen) else wire.error_body
+    return say(status, message, code)
+
+
+def _error(seen: Seen, status: int, message: str, code: str | None = None) -> web.Response:
+    # Anthropic has codes for few errors, and none for these.
+    code = None if _of_anthropic(seen) else code
+    return web.json_response(_error_body(seen, status, message, code), status=status)
+
+
+def _events(answer: Answer, body: Mapping[str, Any]) -> list[bytes]:
+    """Return the events of a stream as they are written."""
+    if isinstance(answer, anthropic_wire.Answer):
+        return answer.events()
+    options = body.get("stream_options") or {}
+    chunks = answer.chunks(usage=bool(options.get("include_usage")))
+    return [f"data: {event}\n\n".encode() for event in (*map(json.dumps, chunks), "[DONE]")]
 
 
 def _replied(request: web.Request, seen: Seen, reply: Reply) -> web.Response:
@@ -232,7 +267,7 @@ def _replied(request: web.Request, seen: Seen, reply: Reply) -> web.Response:
         request.transport.close()
     body = reply.body
     if body is None:
-        body = wire.error_body(reply.status, f"status {reply.status} as told")
+        body = _error_body(seen, reply.status, f"status {reply.status} as told", reply.code)
     if isinstance(body, Mapping):
         body = json.dumps(body)
     data = body.encode() if isinstance(body, str) else body

@@ -154,7 +154,7 @@ def test_only_a_request_that_says_so_has_no_first_token(request_: object, *, bou
         (Timeout(first_token=1.5), Plan(9), "no content within 1.5 s"),
         (Timeout(total=2), Plan(9), "no end of the reply within 2 s"),
         (Timeout(total=2), Plan(0, [9]), "no end of the reply within 2 s"),
-        (Timeout(idle=1800), Plan(0, [1801]), "no further event within 1800 s"),
+        (Timeout(idle=1800), Plan(0, [1801]), "nothing more within 1800 s"),
     ],
 )
 def test_the_error_says_what_was_missing(timeout: Timeout, plan: Plan, says: str) -> None:
@@ -212,18 +212,20 @@ def test_the_order_is_checked() -> None:
         ServiceBuilder().layer(timeout).layer(Retry()).service(echo)
     assert {"retry", "router", "circuit_breaker", "cooldown"} == set(Timeout.below)
     assert 30 == timeout.limits
+    assert (30.0, 5) == (Timeout(rate=100, total=2).limits, Timeout(rate=100, within=5).limits)
 
 
-@pytest.mark.parametrize("name", ["first_token", "idle", "total"])
+@pytest.mark.parametrize("name", ["first_token", "idle", "total", "rate", "within"])
 @pytest.mark.parametrize("seconds", [0, -1, inf, float("nan")])
 def test_a_bad_setting_names_its_field(name: str, seconds: float) -> None:
-    """A time is longer than nothing and shorter than for ever."""
+    """A time is longer than nothing and shorter than for ever, and so is a rate."""
     with pytest.raises(ValueError, match=f"'{name}'"):
-        Timeout(**{name: seconds})
+        Timeout(**{"total": 1, name: seconds})
 
 
 def test_one_time_is_needed() -> None:
     """A timeout that bounds nothing is a mistake."""
-    with pytest.raises(ConfigError, match="needs first_token, idle or total"):
-        Timeout()
-    assert "Timeout(first_token=10, idle=30, total=None)" == repr(Timeout(first_token=10, idle=30))
+    with pytest.raises(ConfigError, match="needs first_token, idle, total or rate"):
+        Timeout(within=5)
+    expected = "Timeout(first_token=10, idle=30, total=None, rate=None, within=30.0)"
+    assert expected == repr(Timeout(first_token=10, idle=30))

@@ -12,6 +12,7 @@ that is one, `ProtocolError`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, final
 
 from attrs import define, field
@@ -19,15 +20,22 @@ from attrs import define, field
 from llmstack.call import Usage
 from llmstack.errors import Overloaded, ProtocolError, ServerError, UpstreamError
 from llmstack.providers.openai.classify import classify
-from llmstack.providers.openai.template import Template
 from llmstack.providers.openai.usage import usage_of
 from llmstack.providers.said import as_object, decoded
+from llmstack.providers.template import Shape, Template
 
 
 __all__ = ["Progress", "failed_finish", "has_content"]
 
 CHOICES: Final = 128
 DONE: Final = b"[DONE]"
+#: OpenAI pads with another string; nothing varies between the text and it.
+SHAPE: Final = Shape.of(
+    *("content", "reasoning_content", "reasoning", "refusal", "arguments"),
+    mark=b'"obfuscation":"',
+    padding=rb'"\},"logprobs":null,"finish_reason":null\}\],(?:"usage":null,)?"obfuscation":"'
+    rb"[A-Za-z0-9]*+",
+)
 
 _CONTENT: Final = (
     *("content", "reasoning_content", "reasoning", "reasoning_details", "refusal"),
@@ -69,7 +77,7 @@ class Progress:
     done: bool = field(default=False, init=False)
     _open: set[int] = field(factory=set, init=False)
     _finished: set[int] = field(factory=set, init=False)
-    _template: Template = field(factory=Template, init=False, repr=False)
+    _template: Template = field(factory=partial(Template, SHAPE), init=False, repr=False)
 
     @property
     def whole(self) -> bool:

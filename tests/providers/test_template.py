@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmstack.providers.openai.template import LESSONS, Template
+from llmstack.providers.openai.progress import SHAPE
+from llmstack.providers.template import LESSONS, Template
 
 
 COMPACT: Final = (",", ":")
@@ -31,7 +32,7 @@ def event(text: str, kind: str = "content", *, padding: str | None = None, **mor
 
 
 def lesson(data: bytes) -> Template:
-    template = Template()
+    template = Template(SHAPE)
     template.learn(data)
     return template
 
@@ -129,7 +130,7 @@ def test_never_fits_what_is_not_ordinary(between: bytes, padding: str | None) ->
 
 def test_learns_again_and_not_for_ever() -> None:
     """The last lesson counts; after too many it gives up, so as not to cost more than it saves."""
-    template = Template()
+    template = Template(SHAPE)
     assert not template.fits(event("a"))
     for n in range(LESSONS):
         template.learn(event("a", created=n))

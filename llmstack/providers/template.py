@@ -12,27 +12,37 @@ OpenAI's padding), against 3.1 µs for decoding it alone; to learn from one take
 from __future__ import annotations
 
 import re
-from typing import Final, final
+from typing import Final, Self, final
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 
-__all__ = ["Template"]
+__all__ = ["Shape", "Template"]
 
-#: Where the text stands in the events of OpenAI and of those that speak like it.
-_TEXT: Final = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|refusal|arguments)"\s*:\s*"(?=[^"])'
-)
 _STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 _PIECE: Final = re.compile(_STRING)
-#: The same with the padding of OpenAI behind it, another string; in between nothing varies.
-_PADDED: Final = re.compile(
-    _STRING + rb'"\},"logprobs":null,"finish_reason":null\}\],(?:"usage":null,)?"obfuscation":"'
-    rb"[A-Za-z0-9]*+"
-)
-_PADDING: Final = b'"obfuscation":"'
 #: Events to learn from. Where each is of another shape, it does not pay.
 LESSONS: Final = 64
+
+
+@final
+@frozen
+class Shape:
+    """Where the *text* stands in the events of a format, and what else varies.
+
+    Events with the *mark* in them have padding behind the text: all that varies in those is
+    *padded*.
+    """
+
+    text: re.Pattern[bytes]
+    mark: bytes
+    padded: re.Pattern[bytes]
+
+    @classmethod
+    def of(cls, *names: str, mark: bytes, padding: bytes) -> Self:
+        """Name the fields of the text; *padding* is a pattern of what follows the text."""
+        text = rb'"(?:' + "|".join(names).encode() + rb')"\s*:\s*"(?=[^"])'
+        return cls(re.compile(text), mark, re.compile(_STRING + padding))
 
 
 @final
@@ -40,6 +50,7 @@ LESSONS: Final = 64
 class Template:
     """The bytes before and after the text of an ordinary event; none until one was learned."""
 
+    shape: Shape = field(repr=False)
     _head: bytes = field(default=b"", init=False)
     _tail: bytes = field(default=b"", init=False)
     _between: re.Pattern[bytes] = field(default=_PIECE, init=False)
@@ -58,13 +69,12 @@ class Template:
         """Take *data*, which has been decoded and found ordinary, as the model of the next."""
         self._head = b""
         self._lessons -= 1
-        starts = list(_TEXT.finditer(data)) if self._lessons >= 0 else []
+        starts = list(self.shape.text.finditer(data)) if self._lessons >= 0 else []
         if len(starts) != 1:
             return
         start = starts[0].end()
-        self._between, end = _PIECE, _PIECE.match(data, start)
-        if _PADDING in data:
-            self._between, end = _PADDED, _PADDED.match(data, start)
+        self._between = self.shape.padded if self.shape.mark in data else _PIECE
+        end = self._between.match(data, start)
         if end is not None:
             self._head, self._tail = data[:start], data[end.end() :]
 

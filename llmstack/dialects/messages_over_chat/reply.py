@@ -1,0 +1,215 @@
+"""What a chat completion says, as a message: its blocks, its reason to stop, its tokens.
+
+A refusal is a block of text and the reason ``refusal``. Reasoning that the endpoint shows is
+left out: as a thinking block it would need a signature. Arguments that are no JSON object are
+an error, but for a reply that was cut, by a limit or a filter: the call is there with an empty
+input, and the reason to stop tells of the cut. Chat does not say which stop sequence it met,
+so that is an ``end_turn``.
+
+Errors: `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from llmstack.dialects.translator import JSON
+from llmstack.errors import ProtocolError
+
+
+__all__ = [
+    "CUT",
+    "FINISHES",
+    "arguments_in",
+    "call_block",
+    "call_id",
+    "finish_of",
+    "first_choice",
+    "message",
+    "model_of",
+    "reply",
+    "stop_reason",
+    "text_in",
+    "tokens",
+]
+
+#: Reasons to stop, by the finish of a choice; one that makes no calls does not stop for them.
+FINISHES: Final[Mapping[str, str]] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+#: Finishes after which a call may be half there.
+CUT: Final = ("length", "content_filter")
+_ODD: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def reply(body: JSON, asked: JSON) -> JSON:
+    """Return the message that *body* is, to a caller who *asked*."""
+    choice = first_choice(body)
+    if choice is None:
+        raise ProtocolError("the reply has no choice")
+    said = choice.get("message")
+    if not isinstance(said, dict):
+        raise ProtocolError("the choice has no message")
+    finish = finish_of(choice)
+    texts = [text for text in (text_in(said, "content"), text_in(said, "refusal")) if text]
+    content: list[JSON] = [{"type": "text", "text": text} for text in texts]
+    whole = message(body, asked)
+    calls = [
+        call_block(call, f"{whole['id']}_{n}", cut=finish in CUT)
+        for n, call in enumerate(_calls(said))
+    ]
+    reason = stop_reason(finish, refused=bool(text_in(said, "refusal")), calls=bool(calls))
+    return {
+        **whole,
+        "content": [*content, *calls],
+        "stop_reason": reason,
+        "usage": tokens(body.get("usage")),
+    }
+
+
+def message(body: JSON, asked: JSON) -> dict[str, Any]:
+    """Return a message of which nothing is said yet but who says it."""
+    identity = body.get("id")
+    return {
+        "id": identity if isinstance(identity, str) and identity else "msg",
+        "type": "message",
+        "role": "assistant",
+        "model": model_of(body, asked),
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": tokens(None),
+    }
+
+
+def model_of(body: JSON, asked: JSON) -> str:
+    """Return the model that answered, or else the one that was asked for."""
+    named = [model for model in (body.get("model"), asked.get("model")) if model]
+    return named[0] if named and isinstance(named[0], str) else ""
+
+
+def first_choice(body: JSON) -> JSON | None:
+    """Return the choice with the index 0; None if *body*, a reply or a chunk, has none."""
+    choices = body.get("choices")
+    if choices is not None and not isinstance(choices, list):
+        raise ProtocolError("the choices are no list")
+    for choice in choices or ():
+        if not isinstance(choice, dict):
+            raise ProtocolError("a choice is no object")
+        if choice.get("index", 0) == 0:
+            return choice
+    return None
+
+
+def finish_of(choice: JSON) -> str | None:
+    """Return why *choice* ended; None if it has not, or its host never says so."""
+    finish = choice.get("finish_reason")
+    if finish is None or (isinstance(finish, str) and finish in FINISHES):
+        return finish
+    raise ProtocolError("a choice ended for a reason that is not known")
+
+
+def stop_reason(finish: str | None, *, refused: bool, calls: bool) -> str:
+    """Return the reason to stop that *finish* stands for.
+
+    Hosts say ``stop`` behind a call that was asked for by name, and behind a refusal.
+    """
+    if finish in CUT:
+        return FINISHES[finish]
+    if refused:
+        return "refusal"
+    return "tool_use" if calls else "end_turn"
+
+
+def text_in(said: JSON, name: str) -> str:
+    """Return a text of a message or a delta; "" if it has none."""
+    text = said.get(name)
+    if text is not None and not isinstance(text, str):
+        raise ProtocolError(f"the {name} is no text")
+    return text or ""
+
+
+def _calls(said: JSON) -> Iterator[JSON]:
+    """Yield the calls of a message, and the one that older hosts put beside them."""
+    calls = said.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise ProtocolError("the tool calls are no list of objects")
+    yield from calls
+    if said.get("function_call") is not None:
+        yield {"function": said["function_call"]}
+
+
+def call_block(call: JSON, otherwise: str, *, cut: bool) -> JSON:
+    """Return the block of a call; *otherwise* is its id if it brings none."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not text_in(function, "name"):
+        raise ProtocolError("a tool call has no function with a name")
+    return {
+        "type": "tool_use",
+        "id": call_id(text_in(call, "id"), otherwise),
+        "name": function["name"],
+        "input": arguments_in(text_in(function, "arguments"), cut=cut),
+    }
+
+
+def call_id(given: str, otherwise: str) -> str:
+    """Return an id that a Messages endpoint takes, too, should the conversation go there."""
+    return _ODD.sub("_", given or otherwise)
+
+
+def arguments_in(text: str, *, cut: bool) -> JSON:
+    """Return the object that *text* is; an empty one for nothing, or for what was *cut*."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant) if text.strip() else {}
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    if cut:
+        return {}
+    # Without a cause, which would hold the text.
+    raise ProtocolError("the arguments of a tool call are no JSON object")
+
+
+def _no_constant(name: str) -> object:
+    """Refuse NaN and the infinities, which are not JSON."""
+    raise ValueError(name)
+
+
+def tokens(usage: object) -> JSON:
+    """Return the tokens as Messages counts them: in kinds that add up.
+
+    Those that chat counts in its prompt are read from a cache, written to one, or neither.
+    Without a *usage* all are zero.
+    """
+    said = usage if isinstance(usage, dict) else {}
+    prompt, details = _count(said, "prompt_tokens"), said.get("prompt_tokens_details")
+    inner = details if isinstance(details, dict) else {}
+    # DeepSeek names it on the outside.
+    read = _count(inner, "cached_tokens") or _count(said, "prompt_cache_hit_tokens")
+    read = min(read, prompt)
+    written = min(_count(inner, "cache_write_tokens"), prompt - read)
+    counted: dict[str, Any] = {
+        "input_tokens": prompt - read - written,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "output_tokens": _count(said, "completion_tokens"),
+    }
+    thought = said.get("completion_tokens_details")
+    if isinstance(thought, dict) and thought.get("reasoning_tokens") is not None:
+        thinking = min(_count(thought, "reasoning_tokens"), counted["output_tokens"])
+        counted["output_tokens_details"] = {"thinking_tokens": thinking}
+    return counted
+
+
+def _count(said: JSON, name: str) -> int:
+    value = said.get(name)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return max(value, 0) if whole else 0  # type: ignore[type-var, return-value]

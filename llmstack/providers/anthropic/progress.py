@@ -1,0 +1,117 @@
+"""What the events of a Messages stream mean: content, usage, errors, the end. No I/O.
+
+Content is a delta with text, thinking or arguments, a block that is something else than text
+or thinking (a tool's name, its result), or a stop reason other than ``end_turn``. A stream
+is whole when ``message_stop`` was seen, and nothing passes after it. Events of types that
+nobody knows pass.
+
+Errors: what an error event means by `classify`, `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, final
+
+from attrs import define, field
+
+from llmstack.call import Usage
+from llmstack.errors import ProtocolError
+from llmstack.providers.anthropic.classify import classify
+from llmstack.providers.anthropic.usage import counted, usage_of
+from llmstack.providers.said import as_object, decoded
+from llmstack.providers.template import Shape, Template
+
+
+__all__ = ["Progress", "says"]
+
+#: A cited answer has a block for each passage, so these are more than the choices of a chat.
+BLOCKS: Final = 1024
+#: Anthropic pads with spaces before the last brace.
+SHAPE: Final = Shape.of("text", "thinking", "partial_json", mark=b"", padding=rb'"\} *+')
+
+#: Blocks that are empty when they start.
+_SPOKEN: Final = frozenset({"text", "thinking"})
+_DELTAS: Final = ("text", "thinking", "partial_json", "citation", "content")
+
+
+def says(block: object) -> bool:
+    """Whether a block of content, whole or just started, says anything."""
+    said = as_object(block)
+    kind = said.get("type")
+    return bool(said.get("text") or said.get("thinking")) if kind in _SPOKEN else bool(kind)
+
+
+@final
+@define(eq=False)
+class Progress:
+    """How far a stream has come.
+
+    *begun* since its first content, *done* since ``message_stop``. *headers* gives those of
+    the reply, for an error.
+    """
+
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
+    usage: Usage | None = field(default=None, init=False)
+    begun: bool = field(default=False, init=False)
+    done: bool = field(default=False, init=False)
+    _counts: Mapping[str, int] = field(factory=dict, init=False, repr=False)
+    _template: Template = field(factory=partial(Template, SHAPE), init=False, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stream may end here."""
+        return self.done
+
+    def take(self, data: bytes, name: str = "") -> bool:
+        """Learn from one event; return whether it is to be handed on.
+
+        Raises what an error event means.
+        """
+        if self.done:
+            return False
+        if name != "error" and self._template.fits(data):
+            return True
+        event = decoded(data)
+        if not isinstance(event, dict):
+            raise ProtocolError("an event is not a JSON object")
+        kind = event.get("type") or name
+        if "error" in (kind, name) or event.get("error"):
+            raise classify(200, self.headers(), data, "event")
+        self._learn(kind, event, data)
+        return True
+
+    def _learn(self, kind: object, event: Mapping[str, Any], data: bytes) -> None:
+        match kind:
+            case "message_start":
+                self._count(as_object(event.get("message")).get("usage"))
+            case "content_block_start":
+                self.begun = says(self._at(event).get("content_block")) or self.begun
+            case "content_block_delta":
+                self._delta(self._at(event).get("delta"), data)
+            case "content_block_stop":
+                self._at(event)
+            case "message_delta":
+                self._count(event.get("usage"))
+                reason = as_object(event.get("delta")).get("stop_reason") or "end_turn"
+                self.begun = self.begun or reason != "end_turn"
+            case "message_stop":
+                self.done = True
+
+    def _at(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return *event* if its index is one."""
+        index = event.get("index", 0)
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < BLOCKS:
+            raise ProtocolError("a block has an impossible index")
+        return event
+
+    def _delta(self, delta: object, data: bytes) -> None:
+        if any(map(as_object(delta).get, _DELTAS)):
+            self.begun = True
+            self._template.learn(data)
+
+    def _count(self, usage: object) -> None:
+        """Take numbers that are the whole so far, each in the place of the one before it."""
+        self._counts = {**self._counts, **counted(usage)}
+        self.usage = usage_of(self._counts)
