@@ -1,8 +1,9 @@
 """The servers that are compared, each a process of its own: ``python -m benchmarks.servers``.
 
-*upstream* answers at once with a reply of 1 KB; *forwarder* is an aiohttp handler that
-passes the bytes to one upstream and back, without any feature. Both listen on loopback at a
-free port, print it, and end with their standard input.
+*upstream* answers at once with a reply of 1 KB; *burst* with a stream of so many events in
+one write; *paced* with one that has an event every few milliseconds. *forwarder* is an
+aiohttp handler that passes the bytes to one upstream and back as they come, without any
+feature. All listen on loopback at a free port, print it, and end with their standard input.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import json
 import sys
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
+
+
+BODY_MAX = 4 << 20
 
 
 def reply(size: int) -> bytes:
@@ -44,9 +48,71 @@ def upstream(size: int) -> web.Application:
         await request.read()
         return web.Response(body=body, content_type="application/json")
 
-    application = web.Application()
+    application = web.Application(client_max_size=BODY_MAX)
     application.router.add_post("/v1/chat/completions", chat)
     return application
+
+
+def event(delta: object, finish: str | None = None) -> bytes:
+    """Return an event of a chat as OpenAI writes it, with usage asked for."""
+    chunk = {
+        "id": "chatcmpl-CqRfZkbvQ1hXw3sT5uY7zA9bC2dE",
+        "object": "chat.completion.chunk",
+        "created": 1764547200,
+        "model": "m-2025-11-20",
+        "service_tier": "default",
+        "system_fingerprint": "fp_44709d6fcb",
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}],
+        "usage": None,
+    }
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def events(count: int) -> list[bytes]:
+    """Return a whole stream with *count* pieces of text, a finish, the usage and the end."""
+    pieces = [event({"content": f" word{n % 97}"}) for n in range(count)]
+    usage = {"prompt_tokens": 10, "completion_tokens": count, "total_tokens": count + 10}
+    last = b'data: {"object":"chat.completion.chunk","choices":[],"usage":%b}\n\n'
+    return [
+        event({"role": "assistant", "content": ""}),
+        *pieces,
+        event({}, "stop"),
+        last % json.dumps(usage).encode(),
+        b"data: [DONE]\n\n",
+    ]
+
+
+def streams(count: int, pace: float) -> web.Application:
+    """Return an application that streams to every chat, *pace* seconds before each event.
+
+    Without a pace all of it is written at once.
+    """
+    blocks = events(count) if pace else [b"".join(events(count))]
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for block in blocks:
+            if pace:
+                await asyncio.sleep(pace)
+            await response.write(block)
+        await response.write_eof()
+        return response
+
+    application = web.Application(client_max_size=BODY_MAX)
+    application.router.add_post("/v1/chat/completions", chat)
+    return application
+
+
+async def passed(request: web.Request, answer: ClientResponse) -> web.StreamResponse:
+    """Pass the body of *answer* on as it comes."""
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+    await response.prepare(request)
+    async for block in answer.content.iter_any():
+        await response.write(block)
+    await response.write_eof()
+    return response
 
 
 def forwarder(base_url: str) -> web.Application:
@@ -54,10 +120,12 @@ def forwarder(base_url: str) -> web.Application:
     url = f"{base_url}/chat/completions"
     sessions: list[ClientSession] = []
 
-    async def chat(request: web.Request) -> web.Response:
+    async def chat(request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {"Content-Type": "application/json"}
         async with sessions[0].post(url, data=body, headers=headers) as answer:
+            if answer.content_type == "text/event-stream":
+                return await passed(request, answer)
             return web.Response(
                 body=await answer.read(), status=answer.status, content_type=answer.content_type
             )
@@ -68,7 +136,7 @@ def forwarder(base_url: str) -> web.Application:
             sessions.append(opened)
             yield
 
-    application = web.Application()
+    application = web.Application(client_max_size=BODY_MAX)
     application.router.add_post("/v1/chat/completions", chat)
     application.cleanup_ctx.append(session)
     return application
@@ -85,9 +153,14 @@ async def run(application: web.Application) -> None:
 
 
 def main() -> None:
-    """Run the server that the first argument names; the second is a size or a URL."""
-    kind, given = sys.argv[1:3]
-    asyncio.run(run(upstream(int(given)) if kind == "upstream" else forwarder(given)))
+    """Run the server that the first argument names; the others are a size, a URL, or both."""
+    kind, *given = sys.argv[1:]
+    if kind == "forwarder":
+        asyncio.run(run(forwarder(given[0])))
+    elif kind == "upstream":
+        asyncio.run(run(upstream(int(given[0]))))
+    else:
+        asyncio.run(run(streams(int(given[0]), float(given[1]) if kind == "paced" else 0.0)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Final
 
 __all__ = [
     "AccountFault",
+    "Anthropic",
     "Attempt",
     "AuthFailed",
     "BadRequest",
@@ -88,7 +89,11 @@ __all__ = [
     "StreamBroken",
     "StreamIncomplete",
     "Timeout",
+    "Translate",
+    "Translated",
+    "Translator",
     "Transport",
+    "Untranslatable",
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
@@ -113,8 +118,16 @@ __version__ = "0.1.0"
 
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "llmstack.builder": ("ServiceBuilder", "Stack"),
-        "llmstack.call": ("Attempt", "Call", "Outcome", "Usage"),
+        "llmstack.builder": (
+            "ServiceBuilder",
+            "Stack",
+        ),
+        "llmstack.call": (
+            "Attempt",
+            "Call",
+            "Outcome",
+            "Usage",
+        ),
         "llmstack.combine": (
             "either",
             "filter",
@@ -125,7 +138,16 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "optional",
             "service_fn",
         ),
-        "llmstack.endpoint": ("Capabilities", "Endpoint", "EndpointSet", "Price"),
+        "llmstack.dialects.translator": (
+            "Translated",
+            "Translator",
+        ),
+        "llmstack.endpoint": (
+            "Capabilities",
+            "Endpoint",
+            "EndpointSet",
+            "Price",
+        ),
         "llmstack.errors": (
             "AccountFault",
             "AuthFailed",
@@ -165,11 +187,15 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "Shed",
             "StreamBroken",
             "StreamIncomplete",
+            "Untranslatable",
             "UpstreamError",
             "UpstreamTimeout",
         ),
         "llmstack.estimators.circuit": ("Probes",),
-        "llmstack.estimators.trip": ("ConsecutiveFailures", "FailureRatio"),
+        "llmstack.estimators.trip": (
+            "ConsecutiveFailures",
+            "FailureRatio",
+        ),
         "llmstack.layers.circuit_breaker": ("CircuitBreaker",),
         "llmstack.layers.concurrency_limit": ("ConcurrencyLimit",),
         "llmstack.layers.deadline": ("Deadline",),
@@ -177,18 +203,36 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "llmstack.layers.metrics": ("Metrics",),
         "llmstack.layers.retry": ("Retry",),
         "llmstack.layers.timeout": ("Timeout",),
-        "llmstack.messages": ("EventStream", "Reply", "Request", "Response", "dispatch"),
+        "llmstack.layers.translate": ("Translate",),
+        "llmstack.messages": (
+            "EventStream",
+            "Reply",
+            "Request",
+            "Response",
+            "dispatch",
+        ),
         "llmstack.order": ("StackWarning",),
+        "llmstack.providers.anthropic": ("Anthropic",),
         "llmstack.providers.openai": ("OpenAI",),
         "llmstack.providers.secret": ("Secret",),
         "llmstack.providers.transport": ("Transport",),
-        "llmstack.recorder": ("MemoryRecorder", "Recorder"),
+        "llmstack.recorder": (
+            "MemoryRecorder",
+            "Recorder",
+        ),
         "llmstack.routers.cost_based": ("CostBased",),
         "llmstack.routers.fallback": ("Fallback",),
         "llmstack.routers.latency_based": ("LatencyBased",),
         "llmstack.routers.round_robin": ("RoundRobin",),
         "llmstack.routers.weighted_random": ("WeightedRandom",),
-        "llmstack.service": ("Layer", "Service", "by_endpoint", "by_model", "by_tenant", "observe"),
+        "llmstack.service": (
+            "Layer",
+            "Service",
+            "by_endpoint",
+            "by_model",
+            "by_tenant",
+            "observe",
+        ),
     }
 )
 

@@ -40,6 +40,12 @@ from llmstack.combine import (
 from llmstack.combine import (
     service_fn as service_fn,
 )
+from llmstack.dialects.translator import (
+    Translated as Translated,
+)
+from llmstack.dialects.translator import (
+    Translator as Translator,
+)
 from llmstack.endpoint import (
     Capabilities as Capabilities,
 )
@@ -167,6 +173,9 @@ from llmstack.errors import (
     StreamIncomplete as StreamIncomplete,
 )
 from llmstack.errors import (
+    Untranslatable as Untranslatable,
+)
+from llmstack.errors import (
     UpstreamError as UpstreamError,
 )
 from llmstack.errors import (
@@ -202,6 +211,9 @@ from llmstack.layers.retry import (
 from llmstack.layers.timeout import (
     Timeout as Timeout,
 )
+from llmstack.layers.translate import (
+    Translate as Translate,
+)
 from llmstack.messages import (
     EventStream as EventStream,
 )
@@ -219,6 +231,9 @@ from llmstack.messages import (
 )
 from llmstack.order import (
     StackWarning as StackWarning,
+)
+from llmstack.providers.anthropic import (
+    Anthropic as Anthropic,
 )
 from llmstack.providers.openai import (
     OpenAI as OpenAI,
@@ -271,6 +286,7 @@ from llmstack.service import (
 
 __all__ = [
     "AccountFault",
+    "Anthropic",
     "Attempt",
     "AuthFailed",
     "BadRequest",
@@ -342,7 +358,11 @@ __all__ = [
     "StreamBroken",
     "StreamIncomplete",
     "Timeout",
+    "Translate",
+    "Translated",
+    "Translator",
     "Transport",
+    "Untranslatable",
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",

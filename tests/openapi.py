@@ -18,8 +18,18 @@ DOCUMENT: Final = Path(__file__).parent / "data" / "openai_openapi.json.gz"
 
 @cache
 def _components() -> dict[str, Any]:
-    components: dict[str, Any] = json.loads(gzip.decompress(DOCUMENT.read_bytes()))["components"]
-    return components
+    components: dict[str, Any] = _modern(json.loads(gzip.decompress(DOCUMENT.read_bytes())))
+    return components["components"]  # type: ignore[no-any-return]
+
+
+def _modern(schema: object) -> Any:  # noqa: ANN401 -- JSON
+    """The same without the ``nullable`` of OpenAPI 3.0, which the document still has in places."""
+    if isinstance(schema, list):
+        return [_modern(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: _modern(each) for name, each in schema.items() if name != "nullable"}
+    return {"anyOf": [inner, {"type": "null"}]} if schema.get("nullable") is True else inner
 
 
 @cache

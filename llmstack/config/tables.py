@@ -50,7 +50,9 @@ class ServerTable:
     listen: str = field(default="127.0.0.1:8080", validator=_address)
     max_body: int = field(default=10 * 2**20, validator=validators.ge(1))
     body_timeout: float = field(default=30.0, validator=validators.gt(0))
+    write_timeout: float = field(default=30.0, validator=validators.gt(0))
     shutdown_timeout: float = field(default=30.0, validator=validators.ge(0))
+    ping_after: float = field(default=15.0, validator=validators.ge(0))
 
 
 @final

@@ -10,7 +10,7 @@ Errors: `ProtocolError`. Events: none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
@@ -27,7 +27,7 @@ TERMINALS: Final[Mapping[str, str]] = {
 #: What is not known yet when a response begins.
 _LATER: Final = ("completed_at", "error", "incomplete_details", "usage")
 ANNOTATED: Final = "response.output_text.annotation.added"
-NOTHING: Final[JSON] = {}
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def assembled(pieces: Iterable[Piece], /) -> JSON:
@@ -146,7 +146,7 @@ def _summary(part: JSON) -> Iterator[JSON]:
     yield {"type": "response.reasoning_summary_part.done", "part": part}
 
 
-def _text(kind: str, name: str, text: str, odds: JSON = NOTHING) -> Iterator[JSON]:
+def _text(kind: str, name: str, text: str, odds: JSON = _NOTHING) -> Iterator[JSON]:
     """Say a text in one piece, nothing if it is empty, and then the whole of it."""
     if text:
         yield {"type": f"{kind}.delta", "delta": text, **odds}

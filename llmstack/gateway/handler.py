@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -46,8 +46,6 @@ _NO_MODEL: Final = Problem(
     code="model_not_found",
 )
 
-_WRONG: Final = "a stack must give an EventStream to a request that streams, else a Response"
-
 #: How the attempt ended that gave the reply: a stream has not ended yet.
 _SERVED: Final = (None, "ok")
 
@@ -66,13 +64,7 @@ async def ask(
         return desk.refused(_NO_MODEL, call.id, front=front)
     task = desk.enter(request)
     try:
-        reply = await stack(asked)
-        if isinstance(reply, EventStream):
-            async with reply:
-                return await _streamed(desk, front, request, reply, asked)
-        if not isinstance(reply, Response) or asked.stream:
-            raise TypeError(_WRONG)
-        return desk.said(reply.body, _headers(reply, call, front, JSON), reply.status)
+        return await _replied(desk, front, request, await stack(asked), asked)
     except asyncio.CancelledError as cancelled:
         problem = desk.last_word(cancelled)
     except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, it is answered
@@ -97,18 +89,32 @@ async def _read(
     return parse(front, raw, call, headers)
 
 
-async def _streamed(
-    desk: Desk, front: Front, request: web.BaseRequest, stream: EventStream, asked: Request
+async def _replied(
+    desk: Desk,
+    front: Front,
+    request: web.BaseRequest,
+    reply: Any,  # noqa: ANN401 -- a stack may give anything
+    asked: Request,
 ) -> web.StreamResponse:
-    """Give the *stream* to the client, if that is what was asked for."""
-    if not asked.stream:
-        raise TypeError(_WRONG)
-    headers = _headers(stream, asked.call, front, EVENTS)
+    call = asked.call
+    if isinstance(reply, EventStream):
+        async with reply:  # also if nobody asked for a stream
+            if asked.stream:
+                return await _streamed(desk, front, request, reply, call)
+    if asked.stream or not isinstance(reply, Response):
+        raise TypeError("a stack must give an EventStream to a request that streams, or a Response")
+    return desk.said(reply.body, _headers(reply, call, front, JSON), reply.status)
+
+
+async def _streamed(
+    desk: Desk, front: Front, request: web.BaseRequest, stream: EventStream, call: Call
+) -> web.StreamResponse:
+    headers = _headers(stream, call, front, EVENTS)
     headers["Cache-Control"] = "no-cache"
     headers["X-Accel-Buffering"] = "no"  # a proxy that buffers would hold events back
     response = web.StreamResponse(status=stream.status, headers=headers)
     desk.mark(response)
-    await relay(desk, front, request, response, stream, asked.call)
+    await relay(desk, front, request, response, stream, call)
     return response
 
 

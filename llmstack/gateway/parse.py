@@ -94,9 +94,7 @@ def too_large(max_body: int) -> Problem:
     return Problem(413, message, code="payload_too_large", close=True)
 
 
-def passed(
-    names: Sequence[str], raw: Sequence[tuple[bytes, bytes]]
-) -> Mapping[str, str] | Problem:
+def passed(names: Sequence[str], raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str] | Problem:
     """Return those of the headers *raw* that a provider may see, or what is wrong with one.
 
     A header that is there more than once is a list, so it becomes one with commas.

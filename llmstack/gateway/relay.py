@@ -88,6 +88,7 @@ class _Client:
     response: web.StreamResponse
     seconds: float
     rest: memoryview = field(default=memoryview(b""), init=False)  # begun, and not yet written
+    over: bool = field(default=False, init=False)  # the end was written, and is not taken yet
 
     async def prepare(self) -> None:
         """Write the head of the reply, with the first block."""
@@ -96,37 +97,42 @@ class _Client:
         except ConnectionError as error:
             raise _ClientGone from error
 
-    async def write(self, block: bytes, *, last: bool) -> asyncio.Transport:
-        """Write *block*, and behind the *last* one the end; return where it was written to."""
+    async def write(self, block: bytes, *, last: bool) -> None:
+        """Write *block*, and behind the *last* one the end of the reply."""
         transport = self.request.transport
         if transport is None:
             raise _ClientGone
         try:
             if transport.get_write_buffer_size() + len(block) > SLACK:
-                await self._in_pieces(transport, block)
-                block = b""
-            if last:
+                await self._in_pieces(transport, block, last=last)
+            elif last:
                 await self.response.write_eof(block)
-            elif block:
+            else:
                 await self.response.write(block)
         except ConnectionError as error:
             raise _ClientGone from error
-        return transport
 
-    async def _in_pieces(self, transport: asyncio.Transport, block: bytes) -> None:
+    async def _in_pieces(self, transport: asyncio.Transport, block: bytes, *, last: bool) -> None:
         """Wait for the client to take *block*; with each piece its time runs anew."""
         self.rest = memoryview(block)
         while self.rest:
             piece, self.rest = self.rest[:PIECE], self.rest[PIECE:]
             with patience(transport, self.seconds):
                 await self.response.write(piece)
+        if last:
+            self.over = True
+            with patience(transport, self.seconds):
+                await self.response.write_eof()
 
     async def break_off(self, event: bytes) -> None:
-        """Write what was begun and *event*, and close the connection behind it."""
-        transport = await self.write(bytes(self.rest) + event, last=False)
-        transport.close()  # what has been written is sent first
-        if transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(LAST, transport.abort)
+        """Write what was begun, and *event*; without one, the end. Then close the connection."""
+        if not self.over:
+            await self.write(bytes(self.rest) + event, last=not event)
+        transport = self.request.transport
+        if transport is not None:
+            transport.close()  # what has been written is sent first
+            if transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(LAST, transport.abort)
 
     def ping(self, event: bytes) -> None:
         """Write *event* if the client has taken everything else."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Final, final
 
 from attrs import field, frozen, validators
 
@@ -15,6 +15,11 @@ from llmstack.messages import Request
 
 
 __all__ = ["Gateway", "takes_traffic"]
+
+#: Seconds; proxies close a connection that is silent for longer than 30 or 60.
+PING_AFTER: Final[float | None] = 15.0
+
+_or_none: Final = validators.optional(validators.ge(0.0))
 
 
 def _routes(
@@ -43,7 +48,7 @@ class Gateway:
     body_timeout: float = field(default=30.0, validator=validators.gt(0))
     write_timeout: float = field(default=WRITE_TIMEOUT, validator=validators.gt(0))
     shutdown_timeout: float = field(default=30.0, validator=validators.ge(0))
-    ping_after: float | None = field(default=15.0, validator=validators.optional(validators.ge(0)))
+    ping_after: float | None = field(default=PING_AFTER, validator=_or_none)
     metrics: Callable[[], bytes] | None = field(default=None, repr=False)
 
     def route(self, model: str) -> Stack[Request, Any] | None:

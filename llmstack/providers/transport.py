@@ -3,7 +3,8 @@
 Nothing is added to a request and nothing is done behind a leaf's back: no cookies, no
 redirects, no proxies or passwords from the environment, no decompression, no total
 timeout (a long stream is not an error). Certificates are always checked; *ssl* brings
-authorities of one's own. The pool has no limit: how many calls may be in flight is the
+authorities of one's own, *resolver* names. An address is kept for ten seconds, and that a
+name is not known is not kept at all. The pool has no limit: how many calls may be in flight is the
 business of a layer.
 
 Errors: `ConnectionFailed`, `UpstreamTimeout` (connect), `ConnectionLost`, `ProtocolError`.
@@ -24,6 +25,7 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
 )
+from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field
 from yarl import URL
@@ -77,6 +79,7 @@ class Transport:
     """
 
     ssl: ssl.SSLContext | None = field(default=None, kw_only=True, repr=False)
+    resolver: AbstractResolver | None = field(default=None, kw_only=True, repr=False)
     _lanes: dict[asyncio.AbstractEventLoop, _Lane] = field(factory=dict, init=False, repr=False)
 
     @property
@@ -130,7 +133,8 @@ class Transport:
             # A loop that is over keeps its session from being collected no longer.
             for old in [old for old in self._lanes if old.is_closed()]:
                 del self._lanes[old]
-            connector = TCPConnector(limit=0, ssl=True if self.ssl is None else self.ssl)
+            checked = True if self.ssl is None else self.ssl
+            connector = TCPConnector(limit=0, ssl=checked, resolver=self.resolver)
             lane = self._lanes[loop] = _Lane(_session(connector), connector)
         return lane
 

@@ -31,6 +31,9 @@ __all__ = ["PIECE", "Exchange", "ask"]
 #: others have their turn: with TLS to encrypt a mebibyte takes a millisecond.
 PIECE: Final = 1 << 20
 
+#: Connections that are given up for what came on them unasked; then the request is.
+LOOKS: Final = 100
+
 #: To join a short body to its head costs less than a second write.
 TOGETHER: Final = 1 << 16
 
@@ -69,10 +72,7 @@ async def ask(
     connector: BaseConnector, where: ClientRequest, within: ClientTimeout, head: bytes, body: bytes
 ) -> Exchange:
     """Write *head* and *body* to a connection as *where* needs it; wait for the reply's head."""
-    try:
-        connection = await connector.connect(where, [], within)
-    except TimeoutError as error:
-        raise ConnectionTimeoutError("the connection was not made in time") from error
+    connection = await _clean(connector, where, within)
     exchange: Exchange | None = None
     try:
         exchange = await _asked(connection, head, body)
@@ -81,6 +81,26 @@ async def ask(
             connection.close()
     exchange.content.on_eof(exchange.over)
     return exchange
+
+
+async def _clean(
+    connector: BaseConnector, where: ClientRequest, within: ClientTimeout
+) -> Connection:
+    """Return a connection on which nothing has come that nobody asked for.
+
+    aiohttp 3.14.5 gives out again one that has got bytes while it was idle, and takes them for
+    the reply to the next request.
+    """
+    for _ in range(LOOKS):
+        try:
+            connection = await connector.connect(where, [], within)
+        except TimeoutError as error:
+            raise ConnectionTimeoutError("the connection was not made in time") from error
+        protocol = connection.protocol
+        if protocol is None or not protocol.should_close:
+            return connection
+        connection.close()
+    raise ClientConnectionResetError("each connection speaks before it is asked")
 
 
 async def _asked(connection: Connection, head: bytes, body: bytes) -> Exchange:

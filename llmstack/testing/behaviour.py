@@ -34,7 +34,8 @@ class Cut:
     """Answer as usual, but stop after so many events; a body that is no stream, in its middle.
 
     *how*: "fin" closes the connection inside the body, "rst" resets it, "end" ends the
-    body in good order. With *terminal*, what ends an answer (finish and ``[DONE]``) still comes before the cut.
+    body in good order. With *terminal*, what ends an answer, such as the finish and
+    ``[DONE]``, still comes before the cut.
     """
 
     after: int = field(default=1, validator=validators.ge(0))

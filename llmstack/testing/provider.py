@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, Self, final
 
@@ -30,8 +30,7 @@ from aiohttp import web
 from attrs import define, field
 
 from llmstack import clock
-from llmstack.testing import anthropic_wire
-from llmstack.testing import openai_wire as wire
+from llmstack.testing import spoken
 from llmstack.testing.behaviour import Behaviour, Cut, Hang, Orders, Reply, Seen
 from llmstack.testing.upstream import reset
 
@@ -39,9 +38,6 @@ from llmstack.testing.upstream import reset
 __all__ = ["Behaviour", "Cut", "FakeProvider", "Hang", "Reply", "Seen"]
 
 Seconds = float | Callable[[Random], float]
-Answer = wire.Answer | anthropic_wire.Answer
-
-MESSAGES: Final = "/v1/messages"
 
 #: Requests that are remembered.
 REMEMBERED: Final = 10_000
@@ -171,37 +167,22 @@ class FakeProvider:
             return _replied(request, seen, behaviour)
         if isinstance(behaviour, Hang) and behaviour.after is None:
             await asyncio.Event().wait()
-        refusal = self._refusal(seen)
-        if refusal is not None:
-            return refusal
-        if seen.path == "/v1/models":
-            return web.json_response(wire.models_body(self.models or ("fake",), 0))
-        body = seen.json
-        if seen.path == "/v1/embeddings":
-            return await _sent(request, seen, wire.embeddings(body, self.seed), behaviour)
-        if seen.path == f"{MESSAGES}/count_tokens":
-            count = {"input_tokens": anthropic_wire.tokens_in(body)}
-            return await _sent(request, seen, count, behaviour)
-        answers: type[Answer] = anthropic_wire.Answer if seen.path == MESSAGES else wire.Answer
-        answer = answers.to(body, self.tokens, self._rng, at=clock.wall())
-        if body.get("stream"):
-            return await self._streamed(request, seen, answer, behaviour)
-        return await _sent(request, seen, answer.complete(), behaviour)
-
-    def _refusal(self, seen: Seen) -> web.Response | None:
-        """Say what is wrong with the request, if anything."""
-        if self.api_key is not None and self.api_key not in _keys(seen):
-            return _error(seen, 401, "the API key is not known", "invalid_api_key")
-        needed = ROUTES.get((seen.method, seen.path))
-        if needed is None:
-            return _error(seen, 404, f"unknown URL: {seen.method} {seen.path}", "unknown_url")
-        wrong = wire.complaint(seen.body, needed, self.models)
-        return _error(seen, *wrong) if wrong else None
+        refused = spoken.refusal(seen, self.api_key, self.models)
+        if refused is not None:
+            status, error = refused
+            return web.json_response(error, status=status)
+        body = spoken.at_once(seen, self.models, self.seed)
+        if body is None:
+            answer = spoken.answer_to(seen, self.tokens, self._rng, at=clock.wall())
+            if seen.json.get("stream"):
+                return await self._streamed(request, seen, answer, behaviour)
+            body = answer.complete()
+        return await _sent(request, seen, body, behaviour)
 
     async def _streamed(
-        self, request: web.Request, seen: Seen, answer: Answer, behaviour: Behaviour | None
+        self, request: web.Request, seen: Seen, answer: spoken.Answer, behaviour: Behaviour | None
     ) -> web.StreamResponse:
-        events, lead = _events(answer, seen.json), answer.lead
+        events, lead = spoken.events_of(answer, seen.json), answer.lead
         if isinstance(behaviour, Cut):
             last = events[lead + len(answer.words) :] if behaviour.terminal else []
             events = events[: behaviour.after] + last
@@ -220,46 +201,6 @@ class FakeProvider:
         return response
 
 
-#: What a request must have in its body.
-ROUTES: Final[Mapping[tuple[str, str], Sequence[str]]] = {
-    ("GET", "/v1/models"): (),
-    ("POST", "/v1/embeddings"): ("model", "input"),
-    ("POST", "/v1/chat/completions"): ("model", "messages"),
-    ("POST", MESSAGES): ("model", "max_tokens", "messages"),
-    ("POST", f"{MESSAGES}/count_tokens"): ("model", "messages"),
-}
-
-
-def _keys(seen: Seen) -> Sequence[str]:
-    """Return the keys that the request shows; a bearer counts in both formats."""
-    bearer = seen.headers.get("authorization", "").removeprefix("Bearer ")
-    return (bearer, seen.headers.get("x-api-key", "")) if _of_anthropic(seen) else (bearer,)
-
-
-def _of_anthropic(seen: Seen) -> bool:
-    return seen.path.startswith(MESSAGES)
-
-
-def _error_body(seen: Seen, status: int, message: str, code: str | None) -> Mapping[str, Any]:
-    say = anthropic_wire.error_body if _of_anthropic(seen) else wire.error_body
-    return say(status, message, code)
-
-
-def _error(seen: Seen, status: int, message: str, code: str | None = None) -> web.Response:
-    # Anthropic has codes for few errors, and none for these.
-    code = None if _of_anthropic(seen) else code
-    return web.json_response(_error_body(seen, status, message, code), status=status)
-
-
-def _events(answer: Answer, body: Mapping[str, Any]) -> list[bytes]:
-    """Return the events of a stream as they are written."""
-    if isinstance(answer, anthropic_wire.Answer):
-        return answer.events()
-    options = body.get("stream_options") or {}
-    chunks = answer.chunks(usage=bool(options.get("include_usage")))
-    return [f"data: {event}\n\n".encode() for event in (*map(json.dumps, chunks), "[DONE]")]
-
-
 def _replied(request: web.Request, seen: Seen, reply: Reply) -> web.Response:
     if reply.raw is not None and request.transport is not None:
         seen.ended = "cut"
@@ -267,7 +208,7 @@ def _replied(request: web.Request, seen: Seen, reply: Reply) -> web.Response:
         request.transport.close()
     body = reply.body
     if body is None:
-        body = _error_body(seen, reply.status, f"status {reply.status} as told", reply.code)
+        body = spoken.error_body(seen, reply.status, f"status {reply.status} as told", reply.code)
     if isinstance(body, Mapping):
         body = json.dumps(body)
     data = body.encode() if isinstance(body, str) else body

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -143,9 +144,13 @@ def reset(transport: asyncio.WriteTransport) -> None:
 @final
 @define(eq=False)
 class ScriptedUpstream:
-    """A TCP server that plays *scripts*, one for each connection; use it as ``async with``."""
+    """A TCP server that plays *scripts*, one for each connection; use it as ``async with``.
+
+    With *ssl* it speaks TLS, and a connection whose handshake fails is not counted.
+    """
 
     scripts: Sequence[Sequence[Step]]
+    ssl: ssl.SSLContext | None = field(default=None, kw_only=True, repr=False)
 
     connections: int = field(default=0, init=False)
     requests: list[Received] = field(factory=list, init=False)
@@ -157,11 +162,11 @@ class ScriptedUpstream:
     @property
     def base_url(self) -> str:
         """Where it listens, as clients of the OpenAI format want it."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'' if self.ssl is None else 's'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._play, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._play, "127.0.0.1", 0, ssl=self.ssl)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -179,7 +184,8 @@ class ScriptedUpstream:
         self.connections += 1
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._playing.add(task)
-        writer.transport.set_write_buffer_limits(0)
+        # With 0 the TLS of asyncio pauses at every other write, and nothing wakes it up again.
+        writer.transport.set_write_buffer_limits(0 if self.ssl is None else 1)
         peer = Peer(reader, writer, self.requests)
         try:
             for step in script:

@@ -267,7 +267,7 @@ WRONG: Final = f"""\
 2: routes.one.layers[0].endpoints[2]: unknown endpoint 'eux'; did you mean 'eu'?
 5: routes.two.layers[0].idle: must be > 0.0, not 0
 5: routes.two.layers[0].total: must be > 0.0, not 0
-5: routes.two.layers[0].x: is no setting here; there are first_token, idle, total
+5: routes.two.layers[0].x: is no setting here; there are first_token, idle, rate, total, within
 6: routes.two.layers[1]: must be a table with use = "…", not a string
 7: routes.two.layers[2]: wrong order of layers: timeout must be below retry: {BOUNDS}
 8: routes.two.layers[3].seconds: must be > 0.0, not 0

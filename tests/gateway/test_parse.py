@@ -12,25 +12,34 @@ from hypothesis import strategies as st
 
 from llmstack.call import Call
 from llmstack.gateway.errors import Problem
-from llmstack.gateway.fields import FORBIDDEN, KNOWN, called, plain
-from llmstack.gateway.parse import check_content, check_headers, parse
+from llmstack.gateway.fields import FORBIDDEN, called, plain
+from llmstack.gateway.fronts import CHAT, EMBEDDINGS, FRONTS
+from llmstack.gateway.fronts.openai import body
+from llmstack.gateway.parse import check_content, check_headers, parse, passed
 from llmstack.messages import Request
 
 
-CHAT: Final[dict[str, Any]] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-EMBEDDINGS: Final[dict[str, Any]] = {"model": "m", "input": "hi"}
-GOOD: Final = {"chat": CHAT, "embeddings": EMBEDDINGS}
+HI: Final = [{"role": "user", "content": "hi"}]
+GOOD: Final[dict[str, dict[str, Any]]] = {
+    "chat": {"model": "m", "messages": HI},
+    "embeddings": {"model": "m", "input": "hi"},
+    "messages": {"model": "m", "max_tokens": 9, "messages": HI},
+    "count_tokens": {"model": "m", "messages": HI},
+    "responses": {"model": "m", "input": "hi"},
+}
+BY_NAME: Final = {front.operation: front for front in FRONTS}
 
 
 def parsed(operation: str, **fields: object) -> Request | Problem:
-    return parse(operation, json.dumps({**GOOD[operation], **fields}).encode(), Call("req_1"))
+    raw = json.dumps({**GOOD[operation], **fields}).encode()
+    return parse(BY_NAME[operation], raw, Call("req_1"))
 
 
 def test_a_good_request_has_what_was_sent() -> None:
     """The same bytes, decoded once, under the id that it was given."""
     raw = b'{ "model": "m", "messages": [{"role": "user"}], "stream": true, "mine": [1] }'
 
-    request = parse("chat", raw, Call("req_1"))
+    request = parse(CHAT, raw, Call("req_1"), {"x": "y"})
 
     assert isinstance(request, Request)
     assert ("m", "chat", True, "req_1") == (
@@ -41,16 +50,19 @@ def test_a_good_request_has_what_was_sent() -> None:
     )
     assert raw is request.body.raw
     assert [1] == request.body.data["mine"]
-    assert (None, None) == (request.tenant, request.endpoint)
+    assert (None, None, {"x": "y"}) == (request.tenant, request.endpoint, request.headers)
 
 
+@pytest.mark.parametrize("operation", GOOD)
 @pytest.mark.parametrize(("said", "stream"), [(True, True), (False, False), (None, False)])
-def test_a_stream_is_what_asks_for_one(said: object, *, stream: bool) -> None:
-    """Null is as if nothing had been said."""
-    request = parsed("chat", stream=said)
+def test_a_stream_is_what_asks_for_one(operation: str, said: object, *, stream: bool) -> None:
+    """Null is as if nothing had been said; and there are operations that know no streams."""
+    request = parsed(operation, stream=said)
 
     assert isinstance(request, Request)
-    assert stream == request.stream
+    assert operation == request.operation
+    streams = operation in {"chat", "messages", "responses"}
+    assert (stream and streams, {}) == (request.stream, request.headers)
 
 
 #: The documentation of the fields: a value of each type, by what it is called.
@@ -71,6 +83,7 @@ FITS: Final[dict[str, set[str]]] = {
     "true or false": {"true or false"},
     "a number": {"a number", "an integer"},
     "an integer": {"an integer"},
+    "an integer from 0 up": {"an integer"},
     "an integer from 1 up": {"an integer"},
     "a string": {"a string"},
     "an object": {"an object"},
@@ -78,14 +91,15 @@ FITS: Final[dict[str, set[str]]] = {
     "an array of objects": {"an array of objects", "an empty array"},
     "a string or an object": {"a string", "an object"},
     "a string or an array of strings": {"a string", "an array of strings", "an empty array"},
+    "a string or an array of objects": {"a string", "an array of objects", "an empty array"},
 }
 
 
 def fields() -> Iterator[tuple[str, str, str]]:
-    for operation, known in KNOWN.items():
-        for name, kind in known.items():
+    for front in FRONTS:
+        for name, kind in front.known.items():
             if kind.says in FITS:
-                yield operation, name, kind.says
+                yield front.operation, name, kind.says
 
 
 @pytest.mark.parametrize(("operation", "name", "says"), list(fields()))
@@ -106,7 +120,7 @@ def test_a_field_takes_its_type_and_no_other(operation: str, name: str, says: st
 
 def test_the_types_of_the_usual_fields() -> None:
     """A sample of the table, from the documentation of the API."""
-    table = {name: kind.says for name, kind in KNOWN["chat"].items()}
+    table = {name: kind.says for name, kind in CHAT.known.items()}
 
     assert "a number" == table["temperature"] == table["top_p"]
     assert "an integer from 1 up" == table["n"] == table["max_tokens"]
@@ -115,8 +129,8 @@ def test_the_types_of_the_usual_fields() -> None:
     assert "a string or an object" == table["tool_choice"]
     assert "an object" == table["response_format"] == table["logit_bias"]
     assert "an integer" == table["seed"]
-    assert "a string" == table["user"] == KNOWN["embeddings"]["user"].says
-    assert "an integer from 1 up" == KNOWN["embeddings"]["dimensions"].says
+    assert "a string" == table["user"] == EMBEDDINGS.known["user"].says
+    assert "an integer from 1 up" == EMBEDDINGS.known["dimensions"].says
 
 
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
@@ -205,16 +219,17 @@ def test_a_model_has_a_name(model: object, *, good: bool) -> None:
 def test_what_could_choose_where_a_key_is_sent_is_forbidden() -> None:
     """Whatever it says, even nothing; fields that only look alike pass."""
     for name in FORBIDDEN:
-        found = parsed("embeddings", **{name: None})
+        for operation in GOOD:
+            found = parsed(operation, **{name: None})
 
-        assert isinstance(found, Problem)
-        assert (400, "forbidden_field", name) == (found.status, found.code, found.param)
+            assert isinstance(found, Problem)
+            assert (400, "forbidden_field", name) == (found.status, found.code, found.param)
     assert isinstance(parsed("chat", base=1, keys=1, url_citation=1, plugins=[]), Request)
 
 
 def test_forbidden_names_are_spelled_as_they_are_compared() -> None:
     """Or they would forbid nothing; and no known field is among them."""
-    known = {plain(name) for fields in KNOWN.values() for name in fields}
+    known = {plain(name) for front in FRONTS for name in front.known}
 
     assert [] == [name for name in FORBIDDEN if plain(name) != name]
     assert set() == FORBIDDEN & known
@@ -231,10 +246,12 @@ def test_a_long_name_is_cut() -> None:
     assert "base" + "_" * 60 == found.param
 
 
-names = st.sampled_from([*KNOWN["chat"], "base_url", "API-Key", "input", "other"]) | st.text()
+KNOWN: Final = sorted({name for front in FRONTS for name in front.known})
+names = st.sampled_from([*KNOWN, "base_url", "API-Key", "other"]) | st.text()
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 anything = st.recursive(leaves, lambda x: st.lists(x) | st.dictionaries(names, x), max_leaves=9)
-bodies = st.dictionaries(names, anything).map(lambda more: {**CHAT, **EMBEDDINGS, **more})
+good = {name: value for fields in GOOD.values() for name, value in fields.items()}
+bodies = st.dictionaries(names, anything).map(lambda more: {**good, **more})
 PLANTED: Final = "tell me a secret"
 
 
@@ -246,24 +263,24 @@ PLANTED: Final = "tell me a secret"
 @example("embeddings", b"\x00" * 99)
 def test_any_bytes_get_an_answer(operation: str, raw: bytes) -> None:
     """A request that says what the bytes say, or a problem that is the caller's."""
-    found = parse(operation, raw, Call())
+    found = parse(BY_NAME[operation], raw, Call())
 
     if isinstance(found, Request):
         assert json.loads(raw) == found.body.data
         assert found.model == json.loads(raw)["model"]
     else:
         assert 400 <= found.status < 500
-        assert json.loads(found.body())["error"]["message"]
+        assert json.loads(body(found, ""))["error"]["message"]
 
 
-@given(bodies, st.sampled_from(sorted({*KNOWN["chat"], "messages", "input"})))
-def test_no_problem_repeats_a_value(body: dict[str, Any], name: str) -> None:
+@given(bodies, st.sampled_from(KNOWN))
+def test_no_problem_repeats_a_value(fields: dict[str, Any], name: str) -> None:
     """Only names of fields are told, and what a value is, not what it says."""
     planted: list[Any] = [PLANTED, [PLANTED], {"role": PLANTED, "content": {"x": PLANTED}}]
     for value in planted:
-        raw = json.dumps({**body, name: value}).encode()
-        for operation in GOOD:
-            found = parse(operation, raw, Call())
+        raw = json.dumps({**fields, name: value}).encode()
+        for front in FRONTS:
+            found = parse(front, raw, Call())
             if isinstance(found, Problem):
                 assert PLANTED not in found.message
                 assert PLANTED not in repr(found)
@@ -273,13 +290,17 @@ raw_headers = st.lists(
     st.tuples(
         st.sampled_from(
             b"Host host Accept accept X-Request-ID x-request-id X_A Authorization Content-Type "
-            b"Content-Length Cookie AUTHORIZATION".split()
+            b"Content-Length Cookie AUTHORIZATION X-Api-Key x-api-key Anthropic-Version "
+            b"anthropic-version Anthropic-Beta anthropic-beta".split()
         ),
         st.binary(max_size=3),
     ),
     max_size=6,
 )
-ONCE: Final = {"host", "x-request-id", "authorization", "content-type", "content-length"}
+ONCE: Final = {
+    *("host", "x-request-id", "authorization", "content-type", "content-length", "x-api-key"),
+    "anthropic-version",
+}
 
 
 @given(raw_headers)
@@ -298,6 +319,35 @@ def test_headers_are_unambiguous(raw: list[tuple[bytes, bytes]]) -> None:
         assert found.message in {f"the header {name} is there twice" for name in twice}
     else:
         assert None is found
+
+
+VERSION: Final = (b"Anthropic-Version", b"2023-06-01")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ([], {}),
+        ([(b"Authorization", b"x"), (b"x-api-key", b"y"), VERSION], {"a-version": "2023-06-01"}),
+        ([(b"anthropic-beta", b"a,b"), (b"ANTHROPIC-BETA", b"c")], {"a-beta": "a,b, c"}),
+        ([(b"anthropic-beta", b"b" * 2048)], {"a-beta": "b" * 2048}),
+        ([(b"anthropic-beta", b""), VERSION], {"a-version": "2023-06-01"}),
+        ([VERSION, (b"anthropic-beta", b"b" * 2049)], "anthropic-beta"),
+        ([(b"anthropic-version", b"2023\xe9")], "anthropic-version"),
+        ([(b"anthropic-version", "\u00e9".encode())], "anthropic-version"),
+        ([(b"anthropic-version", b"20\t23")], "anthropic-version"),
+        ([(b"anthropic-beta", b"a\x7f")], "anthropic-beta"),
+    ],
+)
+def test_of_headers_a_provider_sees_few(raw: list[tuple[bytes, bytes]], expected: object) -> None:
+    """Those that are named, as short and printable text."""
+    found = passed(("anthropic-version", "anthropic-beta"), raw)
+
+    if isinstance(found, Problem):
+        assert (400, "bad_header", expected) == (found.status, found.code, found.param)
+        assert f"the header {expected} must be at most 2048" in found.message
+    else:
+        assert expected == {f"a-{name.partition('-')[2]}": value for name, value in found.items()}
 
 
 JSON: Final = {"Content-Type": "application/json"}

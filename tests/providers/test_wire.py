@@ -15,7 +15,8 @@ from llmstack.errors import ConnectionLost, PayloadTooLarge
 from llmstack.messages import Request, Response
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import timeout
-from llmstack.providers.wire import PIECE, TOGETHER, ask
+from llmstack.providers.wire import LOOKS, PIECE, TOGETHER, ask
+from llmstack.testing.virtual import run_virtual
 from tests.providers.openai import scripts as s
 
 
@@ -133,6 +134,25 @@ def test_a_connection_that_took_half_a_request_carries_no_other() -> None:
     assert 2 == asyncio.run(served(serve, asks))
 
 
+def test_what_comes_unasked_is_no_reply() -> None:
+    """A connection on which a provider went on behind its reply carries no other request."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await whole(reader)
+        writer.write(GOOD)
+        await asyncio.sleep(0.01)
+        writer.write(s.sized(b'{"choices":[{"message":{"content":"of another"}}]}'))
+
+    async def asks(leaf: OpenAI) -> None:
+        for _ in range(3):
+            reply = await leaf(long(100))
+            await asyncio.sleep(0.02)
+            assert isinstance(reply, Response)
+            assert REPLY == reply.body
+
+    assert 3 == run_virtual(served(serve, asks))[0]
+
+
 def test_a_connection_that_is_reset_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
     """The rest of the body is not written, and the caller hears of it, but not the log."""
 
@@ -180,21 +200,26 @@ async def raised(reads: Awaitable[bytes]) -> ConnectionError:
 
 
 class Gone:
-    """A connector whose connection is lost before it is used."""
+    """A connector whose connection is lost before it is used, or *speaks* first."""
 
-    protocol = transport = None
-    closed = False
+    transport = None
+    closed = 0
+
+    def __init__(self, *, speaks: bool) -> None:
+        self.protocol = self if speaks else None
+        self.should_close = speaks
 
     async def connect(self, *_given: object) -> Gone:
         return self
 
     def close(self) -> None:
-        self.closed = True
+        self.closed += 1
 
 
-def test_a_connection_may_be_gone_when_it_comes() -> None:
-    """Then nothing is written to it."""
-    gone = Gone()
+@pytest.mark.parametrize(("speaks", "closed"), [(False, 1), (True, LOOKS)])
+def test_a_connection_may_be_of_no_use_when_it_comes(speaks: bool, closed: int) -> None:  # noqa: FBT001
+    """Then nothing is written to it, and the search for another one has an end."""
+    gone = Gone(speaks=speaks)
 
     async def main() -> None:
         await ask(cast("Any", gone), cast("Any", None), aiohttp.ClientTimeout(), b"", b"")
@@ -202,4 +227,4 @@ def test_a_connection_may_be_gone_when_it_comes() -> None:
     with pytest.raises(aiohttp.ClientConnectionResetError):
         asyncio.run(main())
 
-    assert gone.closed
+    assert closed == gone.closed

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any, Final, NoReturn, final
 
 from attrs import define, field
 
-from llmstack.dialects.chat_over_messages.shapes import a_text, an_object
+from llmstack.dialects.chat_over_messages.fields import rest
+from llmstack.dialects.chat_over_messages.shapes import a_list, a_text, an_object
 from llmstack.dialects.translator import JSON
 from llmstack.errors import Untranslatable
 
@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _FOREIGN: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def named(value: Any, path: str) -> str:
+def named(value: object, path: str) -> str:
     """Return the name *value* of a tool, if it is one for Messages too."""
     if not _NAME.fullmatch(a_text(value, path)):
         raise Untranslatable(f"{path}: not a name of a tool in Messages")
@@ -35,7 +35,7 @@ def _no_number(_: str) -> NoReturn:
     raise ValueError
 
 
-def _input(arguments: Any, path: str) -> JSON:
+def _input(arguments: object, path: str) -> JSON:
     """The object that *arguments* are the JSON of; nothing is one without members."""
     text = a_text(arguments, path)
     try:
@@ -48,41 +48,46 @@ def _input(arguments: Any, path: str) -> JSON:
 @final
 @define(eq=False)
 class Calls:
-    """The calls so far: ids that are *taken*, names *used*, and those *open*, with their paths."""
+    """The calls so far: ids that are *taken*, names *used*, and those *open*, with their paths.
 
+    What is left out of them is added to *dropped*.
+    """
+
+    dropped: list[str]
     taken: set[str] = field(factory=set, init=False)
     used: dict[str, None] = field(factory=dict, init=False)
     open: dict[tuple[str, str], tuple[str, str]] = field(factory=dict, init=False)
 
     def made(self, message: JSON, place: int) -> list[dict[str, Any]]:
         """Return the blocks of the calls that the assistant makes in *message*."""
-        path = f"messages[{place}]"
+        path = f"messages.{place}"
         function = message.get("function_call")
-        legacy = (
-            [self._call(an_object(function, f"{path}.function_call"), "", f"{path}.function_call")]
-            if function is not None
-            else []
-        )
-        calls = message.get("tool_calls") or ()
-        if isinstance(calls, Mapping) or not hasattr(calls, "__iter__"):
-            raise Untranslatable(f"{path}.tool_calls: not a list")
-        return legacy + [
-            self._tool_call(each, f"{path}.tool_calls[{index}]") for index, each in enumerate(calls)
-        ]
+        calls = message.get("tool_calls")
+        made = []
+        if function is not None:
+            made.append(self._call(function, None, f"{path}.function_call"))
+        for index, each in enumerate(a_list(calls or [], f"{path}.tool_calls")):
+            made.append(self._tool_call(each, f"{path}.tool_calls.{index}"))
+        return made
 
-    def _tool_call(self, each: Any, path: str) -> dict[str, Any]:
+    def _tool_call(self, each: object, path: str) -> dict[str, Any]:
         call = an_object(each, path)
         if call.get("type", "function") != "function":
             raise Untranslatable(f"{path}: Messages has calls of functions only")
-        function = an_object(call.get("function"), f"{path}.function")
-        return self._call(function, a_text(call.get("id"), f"{path}.id"), path)
+        self.dropped += rest(call, ("id", "type", "function", "index"), path)
+        return self._call(
+            call.get("function"), a_text(call.get("id"), f"{path}.id"), f"{path}.function"
+        )
 
-    def _call(self, function: JSON, raw: str, path: str) -> dict[str, Any]:
+    def _call(self, value: object, raw: str | None, path: str) -> dict[str, Any]:
+        """The block of a call with the id *raw*; those of the older form have none."""
+        function = an_object(value, path)
+        self.dropped += rest(function, ("name", "arguments"), path)
         name = named(function.get("name"), f"{path}.name")
-        key = ("id", raw) if raw else ("name", name)
+        key = ("name", name) if raw is None else ("id", raw)
         if key in self.open:
             raise Untranslatable(f"{path}: a call with the same id is open")
-        called = self._free(raw)
+        called = self._free(raw or "")
         self.used[name] = None
         self.open[key] = (called, path)
         given = _input(function.get("arguments", ""), f"{path}.arguments")
@@ -101,7 +106,7 @@ class Calls:
     def answered(self, message: JSON, place: int) -> str:
         """Return the id of the call whose result *message* is, and close it."""
         kind, name = ("id", "tool_call_id") if message["role"] == "tool" else ("name", "name")
-        path = f"messages[{place}].{name}"
+        path = f"messages.{place}.{name}"
         found = self.open.pop((kind, a_text(message.get(name), path)), None)
         if found is None:
             raise Untranslatable(f"{path}: no call in the turn before waits for it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from llmstack.dialects.chat_over_messages.calls import Calls
 from llmstack.dialects.chat_over_messages.fields import rest
@@ -34,11 +34,13 @@ class Conversation:
     dropped: list[str]
     system: list[str] = field(factory=list, init=False)
     turns: list[dict[str, Any]] = field(factory=list, init=False)
-    calls: Calls = field(factory=Calls, init=False)
+    calls: Calls = field(
+        default=Factory(lambda self: Calls(self.dropped), takes_self=True), init=False
+    )
 
     def take(self, message: JSON, place: int) -> None:
         """Add one chat message, the one at *place*."""
-        path = f"messages[{place}]"
+        path = f"messages.{place}"
         role = a_text(message.get("role"), f"{path}.role")
         if role not in PARTS:
             raise Untranslatable(f"{path}.role: not a role")
@@ -60,7 +62,7 @@ class Conversation:
             self._say("user", [{**result, "content": said} if said else result])
 
     def _assistant(self, message: JSON, place: int) -> None:
-        path = f"messages[{place}]"
+        path = f"messages.{place}"
         known = ("role", "content", "refusal", "tool_calls", "function_call")
         if message.get("audio") is not None:
             raise Untranslatable(f"{path}.audio: Messages has no audio")
@@ -100,9 +102,9 @@ class Conversation:
         return {**said, "messages": self.turns}
 
 
-def conversation(messages: Any, dropped: list[str]) -> Conversation:
+def conversation(messages: object, dropped: list[str]) -> Conversation:
     """Return the conversation of all *messages*; what is left out is added to *dropped*."""
     taken = Conversation(dropped)
     for place, message in enumerate(a_list(messages, "messages")):
-        taken.take(an_object(message, f"messages[{place}]"), place)
+        taken.take(an_object(message, f"messages.{place}"), place)
     return taken

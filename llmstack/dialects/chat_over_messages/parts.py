@@ -83,13 +83,13 @@ _MAKES: Final[Mapping[str, Callable[[JSON, str, list[str]], list[Block]]]] = {
 }
 
 
-def blocks(content: Any, role: str, path: str, dropped: list[str]) -> list[Block]:
+def blocks(content: object, role: str, path: str, dropped: list[str]) -> list[Block]:
     """Return the blocks of *content*, a text or a list of parts; what is left out is told."""
     if isinstance(content, str):
         return text_block(content)
     made = []
     for index, each in enumerate(a_list(content, path)):
-        where = f"{path}[{index}]"
+        where = f"{path}.{index}"
         part = an_object(each, where)
         kind = a_text(part.get("type"), f"{where}.type")
         if kind not in PARTS[role]:

@@ -44,7 +44,7 @@ def older(asked: JSON) -> bool:
     return bool(asked.get("functions"))
 
 
-def finish_of(reason: Any, asked: JSON) -> str:
+def finish_of(reason: object, asked: JSON) -> str:
     """Return the reason to finish that a reason to stop means."""
     finish = FINISH.get(reason) if isinstance(reason, str) else None
     if finish is None:
@@ -57,9 +57,9 @@ def written(value: JSON) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def usage_of(usage: JSON) -> dict[str, Any] | None:
+def usage_of(usage: object) -> dict[str, Any] | None:
     """Return the usage of a chat from disjoint counts of tokens; None if nothing is known."""
-    if not usage:
+    if not usage or not isinstance(usage, Mapping):
         return None
     read, wrote, fresh, out = (
         count if isinstance(count, int) else 0
@@ -118,7 +118,7 @@ def reply(body: JSON, asked: JSON, at: float) -> JSON:
         "logprobs": None,
         "finish_reason": finish_of(body.get("stop_reason"), asked),
     }
-    usage = usage_of(the(dict, body, "usage"))
+    usage = usage_of(body.get("usage"))
     return {
         "id": the(str, body, "id"),
         "object": "chat.completion",

@@ -5,7 +5,8 @@ Errors: `Untranslatable`, whose message has the path of the field and never its 
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from llmstack.dialects.chat_over_messages.conversation import conversation
 from llmstack.dialects.chat_over_messages.fields import EFFORTS, MAX_TOKENS, TIERS, left_out, rest
@@ -22,6 +23,9 @@ from llmstack.errors import Untranslatable
 
 
 __all__ = ["request"]
+
+#: A path that is told has stars for positions: a long conversation is told in few words.
+_POSITION: Final = re.compile(r"\.\d+(?=\.|$)")
 
 
 def request(body: JSON, /, *, sampling: bool = True) -> Translated:
@@ -42,7 +46,8 @@ def request(body: JSON, /, *, sampling: bool = True) -> Translated:
         **_tier(body, dropped),
         **({"stream": body["stream"]} if isinstance(body.get("stream"), bool) else {}),
     }
-    return Translated(made, tuple(dict.fromkeys(dropped)))
+    told = (_POSITION.sub(".*", path) for path in dropped)
+    return Translated(made, tuple(dict.fromkeys(told)))
 
 
 def _limit(body: JSON, dropped: list[str]) -> int:
@@ -58,8 +63,8 @@ def _stop(body: JSON) -> dict[str, Any]:
         return {}
     texts = [stop] if isinstance(stop, str) else a_list(stop, "stop")
     for index, text in enumerate(texts):
-        if not a_text(text, f"stop[{index}]").strip():
-            raise Untranslatable(f"stop[{index}]: Messages does not stop at blanks")
+        if not a_text(text, f"stop.{index}").strip():
+            raise Untranslatable(f"stop.{index}: Messages does not stop at blanks")
     return {"stop_sequences": list(texts)} if texts else {}
 
 

@@ -6,7 +6,6 @@ The message has the path of the value, never the value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from llmstack.dialects.translator import JSON
 from llmstack.errors import Untranslatable
@@ -15,35 +14,35 @@ from llmstack.errors import Untranslatable
 __all__ = ["a_count", "a_list", "a_number", "a_text", "an_object"]
 
 
-def a_text(value: Any, path: str) -> str:
+def a_text(value: object, path: str) -> str:
     """Return the text *value*."""
     if not isinstance(value, str):
         raise Untranslatable(f"{path}: not a text")
     return value
 
 
-def a_list(value: Any, path: str) -> Sequence[Any]:
+def a_list(value: object, path: str) -> Sequence[object]:
     """Return the list *value*."""
     if not isinstance(value, (list, tuple)):
         raise Untranslatable(f"{path}: not a list")
     return value
 
 
-def an_object(value: Any, path: str) -> JSON:
+def an_object(value: object, path: str) -> JSON:
     """Return the object *value*."""
     if not isinstance(value, Mapping):
         raise Untranslatable(f"{path}: not an object")
     return value
 
 
-def a_number(value: Any, path: str) -> float:
+def a_number(value: object, path: str) -> float:
     """Return the number *value*; NaN is none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
         raise Untranslatable(f"{path}: not a number from 0 up")
     return value
 
 
-def a_count(value: Any, path: str) -> int:
+def a_count(value: object, path: str) -> int:
     """Return the whole number *value*, at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise Untranslatable(f"{path}: not a whole number from 1 up")

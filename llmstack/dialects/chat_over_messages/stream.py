@@ -72,7 +72,7 @@ class ChatStream:
     def _chunk(self, delta: JSON, finish: str | None = None) -> Sequence[Piece]:
         if not self.head:
             raise ProtocolError("a Messages stream that does not begin with its start")
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         usage = {"usage": None} if self.tells_usage else {}
         return [("", {**self.head, "choices": [choice], **usage})]
 
@@ -87,9 +87,9 @@ class ChatStream:
             "model": the(str, message, "model"),
         }
         self._count(message.get("usage"))
-        return self._chunk({"role": "assistant"})
+        return self._chunk({"role": "assistant", "content": None, "refusal": None})
 
-    def _count(self, usage: Any) -> None:
+    def _count(self, usage: object) -> None:
         """Counts are of all so far: the last of each is the one."""
         known = usage if isinstance(usage, Mapping) else {}
         self.usage.update({name: count for name, count in known.items() if count is not None})

@@ -49,10 +49,10 @@ def _defined(body: JSON, dropped: list[str]) -> list[Tool]:
         raise Untranslatable("functions: there are tools too")
     if older:
         functions = enumerate(a_list(older, "functions"))
-        return [_tool(each, f"functions[{index}]", dropped) for index, each in functions]
+        return [_tool(each, f"functions.{index}", dropped) for index, each in functions]
     made = []
     for index, each in enumerate(a_list(listed or [], "tools")):
-        path = f"tools[{index}]"
+        path = f"tools.{index}"
         tool = an_object(each, path)
         if tool.get("type") != "function":
             raise Untranslatable(f"{path}: Messages has functions only")
@@ -61,7 +61,7 @@ def _defined(body: JSON, dropped: list[str]) -> list[Tool]:
     return made
 
 
-def _tool(value: Any, path: str, dropped: list[str]) -> Tool:
+def _tool(value: object, path: str, dropped: list[str]) -> Tool:
     function = an_object(value, path)
     dropped += rest(function, ("name", "description", "parameters", "strict"), path)
     tool: Tool = {"name": named(function.get("name"), f"{path}.name")}
@@ -110,7 +110,7 @@ def _allowed(allowed: JSON) -> tuple[dict[str, Any], set[str]]:
         raise Untranslatable(f"{path}.mode: not a mode")
     listed = enumerate(a_list(allowed.get("tools"), f"{path}.tools"))
     names = {
-        _function(an_object(each, f"{path}.tools[{index}]"), f"{path}.tools[{index}]")
+        _function(an_object(each, f"{path}.tools.{index}"), f"{path}.tools.{index}")
         for index, each in listed
     }
     return {"type": _CHOICES[mode]}, names

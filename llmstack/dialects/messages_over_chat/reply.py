@@ -24,12 +24,10 @@ __all__ = [
     "CUT",
     "FINISHES",
     "arguments_in",
-    "call_block",
     "call_id",
     "finish_of",
     "first_choice",
     "message",
-    "model_of",
     "reply",
     "stop_reason",
     "text_in",
@@ -61,9 +59,11 @@ def reply(body: JSON, asked: JSON) -> JSON:
     texts = [text for text in (text_in(said, "content"), text_in(said, "refusal")) if text]
     content: list[JSON] = [{"type": "text", "text": text} for text in texts]
     whole = message(body, asked)
+    cut = finish in CUT
     calls = [
-        call_block(call, f"{whole['id']}_{n}", cut=finish in CUT)
+        _block(call, f"{whole['id']}_{n}", cut=cut)
         for n, call in enumerate(_calls(said))
+        if not cut or _function(call)
     ]
     reason = stop_reason(finish, refused=bool(text_in(said, "refusal")), calls=bool(calls))
     return {
@@ -81,7 +81,7 @@ def message(body: JSON, asked: JSON) -> dict[str, Any]:
         "id": identity if isinstance(identity, str) and identity else "msg",
         "type": "message",
         "role": "assistant",
-        "model": model_of(body, asked),
+        "model": _model(body, asked),
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
@@ -89,7 +89,7 @@ def message(body: JSON, asked: JSON) -> dict[str, Any]:
     }
 
 
-def model_of(body: JSON, asked: JSON) -> str:
+def _model(body: JSON, asked: JSON) -> str:
     """Return the model that answered, or else the one that was asked for."""
     named = [model for model in (body.get("model"), asked.get("model")) if model]
     return named[0] if named and isinstance(named[0], str) else ""
@@ -146,10 +146,16 @@ def _calls(said: JSON) -> Iterator[JSON]:
         yield {"function": said["function_call"]}
 
 
-def call_block(call: JSON, otherwise: str, *, cut: bool) -> JSON:
-    """Return the block of a call; *otherwise* is its id if it brings none."""
+def _function(call: JSON) -> JSON:
+    """Return the function of a call; an empty object if it has none, or one without a name."""
     function = call.get("function")
-    if not isinstance(function, dict) or not text_in(function, "name"):
+    return function if isinstance(function, dict) and text_in(function, "name") else {}
+
+
+def _block(call: JSON, otherwise: str, *, cut: bool) -> JSON:
+    """Return the block of a call; *otherwise* is its id if it brings none."""
+    function = _function(call)
+    if not function:
         raise ProtocolError("a tool call has no function with a name")
     return {
         "type": "tool_use",

@@ -135,7 +135,7 @@ def _output(body: JSON, dropped: Dropped) -> JSON:
     if effort is not None and effort not in EFFORTS:
         raise cannot("output_config.effort")
     effort = _thought(body.get("thinking"), effort, dropped)
-    said = {} if effort is None else {"reasoning_effort": effort}
+    said: dict[str, Any] = {} if effort is None else {"reasoning_effort": effort}
     for value, path in (
         (body.get("output_format"), "output_format"),
         (config.get("format"), "output_config.format"),

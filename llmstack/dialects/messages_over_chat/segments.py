@@ -8,6 +8,7 @@ it; a call by that, once its arguments are a whole object. The end closes all.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import final
 
@@ -84,13 +85,13 @@ class Call:
     """A call of a tool; *otherwise* is its id if it brings none."""
 
     otherwise: str
-    id: str = ""
-    name: str = ""
-    pieces: list[str] = field(factory=list)
-    _handed: list[str] = field(factory=list)
-    _braces: Braces = field(factory=Braces)
-    _read: int = field(default=0)
-    closed: bool = field(default=False)
+    id: str = field(default="", init=False)
+    name: str = field(default="", init=False)
+    closed: bool = field(default=False, init=False)
+    _pieces: list[str] = field(factory=list, init=False)
+    _handed: list[str] = field(factory=list, init=False)
+    _read: int = field(default=0, init=False)
+    _braces: Braces = field(factory=Braces, init=False)
 
     @property
     def closable(self) -> bool:
@@ -107,7 +108,7 @@ class Call:
         if self.closed and arguments.strip():
             raise ProtocolError("a tool call goes on behind its arguments")
         if not self.closed and arguments:
-            self.pieces.append(arguments)
+            self._pieces.append(arguments)
 
     def start(self) -> JSON:
         """Return the block as it begins."""
@@ -116,8 +117,8 @@ class Call:
 
     def deltas(self) -> Iterator[JSON]:
         """Yield what has come since; it is kept for the check."""
-        text = "".join(self.pieces)
-        self.pieces.clear()
+        text = "".join(self._pieces)
+        self._pieces.clear()
         if text:
             self._handed.append(text)
             yield {"type": "input_json_delta", "partial_json": text}
@@ -133,9 +134,9 @@ class Call:
 class Line:
     """The parts in their order; each becomes the block of the next index."""
 
-    _parts: list[Text | Call] = field(factory=list, init=False)
+    _parts: deque[Text | Call] = field(factory=deque, init=False)
     _open: bool = field(default=False, init=False)
-    index: int = field(default=0, init=False)
+    _index: int = field(default=0, init=False)
 
     def text(self, text: str, *, refusal: bool) -> None:
         """Add *text* to the last part if it is of that kind, or else as a new one."""
@@ -165,7 +166,7 @@ class Line:
             if not self._ready(part):
                 if not cut:
                     raise ProtocolError("a tool call has no function with a name")
-                self._parts.pop(0)
+                self._parts.popleft()
                 continue
             yield from self._said(part)
             yield self._closed(cut=cut)
@@ -176,17 +177,17 @@ class Line:
     def _said(self, part: Text | Call) -> Iterator[Piece]:
         if not self._open:
             self._open = True
-            yield self._event("start", content_block=part.start())
+            yield self._event("start", {"content_block": part.start()})
         for delta in part.deltas():
-            yield self._event("delta", delta=delta)
+            yield self._event("delta", {"delta": delta})
 
     def _closed(self, *, cut: bool) -> Piece:
-        self._parts.pop(0).check(cut=cut)
-        event = self._event("stop")
+        self._parts.popleft().check(cut=cut)
+        event = self._event("stop", {})
         self._open = False
-        self.index += 1
+        self._index += 1
         return event
 
-    def _event(self, what: str, **said: JSON) -> Piece:
+    def _event(self, what: str, said: JSON) -> Piece:
         name = f"content_block_{what}"
-        return name, {"type": name, "index": self.index, **said}
+        return name, {"type": name, "index": self._index, **said}

@@ -150,9 +150,7 @@ def _call(block: JSON, path: str, dropped: Dropped) -> JSON:
     dropped.rest(block, path, (*_CALL, "toolset_name"))
     value = as_object(block.get("input"), f"{path}.input")
     try:
-        arguments = json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-        )
+        arguments = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
         raise cannot(f"{path}.input") from None
     function = {"name": as_text(block.get("name"), f"{path}.name"), "arguments": arguments}

@@ -13,16 +13,18 @@ from attrs import frozen
 from llmstack.dialects.translator import JSON
 
 
-__all__ = ["Envelope", "base_of"]
+__all__ = ["TIERS", "Envelope", "base_of"]
 
 #: Repeated if they were asked for, and else not there.
 _OPTIONAL: Final = (
-    *("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "top_logprobs", "user"),
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "top_logprobs",
+    "user",
 )
 #: Of the tiers that an endpoint may say it used, those that the caller's dialect knows.
-TIERS: Final = frozenset(
-    {"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"},
-)
+TIERS: Final = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 _PREFIX: Final = "chatcmpl-"
 
 

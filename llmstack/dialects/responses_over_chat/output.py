@@ -50,37 +50,31 @@ class Part:
     kind: str
     where: JSON
     _texts: list[str] = field(factory=list, init=False)
-    _logprobs: list[JSON] = field(factory=list, init=False)
-    _untold: list[JSON] = field(factory=list, init=False)
+    _weights: list[JSON] = field(factory=list, init=False)
 
     def begin(self, events: Events) -> None:
         """Say that the part is there."""
         events.say("response.content_part.added", {**self.where, "part": self._made("", [])})
 
-    def grow(self, text: str, events: Events) -> None:
-        """Add *text*, and the log probabilities that came with it or before."""
+    def grow(self, text: str, weights: list[JSON], events: Events) -> None:
+        """Add *text*; *weights* are the log probabilities of its tokens."""
         self._texts.append(text)
-        more = {"logprobs": self._untold} if self.kind == "output_text" else {}
+        self._weights += weights
+        more = {} if self.kind == "refusal" else {"logprobs": weights}
         events.say(f"response.{self.kind}.delta", {**self.where, "delta": text, **more})
-        self._untold = []
-
-    def weigh(self, logprobs: list[JSON]) -> None:
-        """Add log probabilities; the next event of the part tells them."""
-        self._untold += logprobs
-        self._logprobs += logprobs
 
     def end(self, events: Events) -> JSON:
         """Say that the part is whole; return it."""
-        part = self._made("".join(self._texts), self._logprobs)
+        part = self._made("".join(self._texts), self._weights)
         whole = {name: part[name] for name in ("text", "refusal", "logprobs") if name in part}
         events.say(f"response.{self.kind}.done", {**self.where, **whole})
         events.say("response.content_part.done", {**self.where, "part": part})
         return part
 
-    def _made(self, text: str, logprobs: list[JSON]) -> JSON:
+    def _made(self, text: str, weights: list[JSON]) -> JSON:
         if self.kind == "refusal":
             return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": weights}
 
 
 @final
@@ -96,6 +90,10 @@ class Message:
         """Say that the message is there."""
         item = self._made([], "in_progress")
         events.say("response.output_item.added", {"output_index": self.index, "item": item})
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a part of that *kind*."""
+        return kind in self._parts
 
     def part(self, kind: str, events: Events) -> Part:
         """Return the part of that *kind*; it begins now if there was none."""

@@ -17,16 +17,16 @@ from llmstack.dialects.translator import JSON, Translated
 __all__ = ["request"]
 
 LOGPROBS: Final = "message.output_text.logprobs"
+_READ: Final = frozenset(name for name, row in FIELDS.items() if row.fate != "dropped")
 _SCHEMA: Final = ("name", "description", "schema", "strict")
 
 
 def request(body: JSON, /) -> Translated:
-    """Return *body* as a chat request; `Untranslatable` names the field that makes it impossible."""
+    """Return *body* as a chat request; `Untranslatable` names the field that forbids it."""
     told = Told()
     asked = {name: value for name, value in body.items() if value is not None}
     _refuse(asked)
-    dropped = {name for name, row in FIELDS.items() if row.fate == "dropped"}
-    told.rest(asked, FIELDS.keys() - dropped)
+    told.rest(asked, _READ)
     chat: dict[str, Any] = {
         row.words: asked[name]
         for name, row in FIELDS.items()
@@ -48,7 +48,7 @@ def _refuse(asked: JSON) -> None:
             raise cannot(name, row.words)
 
 
-def _text(asked: JSON, told: Told) -> JSON:
+def _text(asked: JSON, told: Told) -> dict[str, Any]:
     text = object_at(asked.get("text", {}), "text")
     told.rest(text, ("format", "verbosity"), "text")
     said: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def _text(asked: JSON, told: Told) -> JSON:
     return said
 
 
-def _format(given: JSON, told: Told) -> JSON:
+def _format(given: JSON, told: Told) -> dict[str, Any]:
     kind = given.get("type")
     if kind in ("text", "json_object"):
         told.rest(given, ("type",), "text.format")
@@ -71,14 +71,14 @@ def _format(given: JSON, told: Told) -> JSON:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _reasoning(asked: JSON, told: Told) -> JSON:
+def _reasoning(asked: JSON, told: Told) -> dict[str, Any]:
     reasoning = object_at(asked.get("reasoning", {}), "reasoning")
     told.rest(reasoning, ("effort",), "reasoning")
     effort = reasoning.get("effort")
     return {} if effort is None else {"reasoning_effort": effort}
 
 
-def _logprobs(asked: JSON, told: Told) -> JSON:
+def _logprobs(asked: JSON, told: Told) -> dict[str, Any]:
     """Chat wants to be asked for log probabilities, and then says how many it may give."""
     wanted = list_at(asked.get("include"), "include")
     for n, name in enumerate(wanted):
@@ -90,7 +90,7 @@ def _logprobs(asked: JSON, told: Told) -> JSON:
     return {"logprobs": True} if top is None else {"logprobs": True, "top_logprobs": top}
 
 
-def _tier(asked: JSON, told: Told) -> JSON:
+def _tier(asked: JSON, told: Told) -> dict[str, Any]:
     tier = asked.get("service_tier")
     if tier == "ultrafast":
         told.drop("service_tier")
@@ -98,7 +98,7 @@ def _tier(asked: JSON, told: Told) -> JSON:
     return {} if tier is None else {"service_tier": tier}
 
 
-def _streaming(asked: JSON, told: Told) -> JSON:
+def _streaming(asked: JSON, told: Told) -> dict[str, Any]:
     """The terminal of a stream has the usage in it, so it is asked for."""
     options = object_at(asked.get("stream_options", {}), "stream_options")
     plain = ("include_obfuscation",) if options.get("include_obfuscation") is False else ()

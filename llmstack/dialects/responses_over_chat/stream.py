@@ -5,9 +5,6 @@ end when the choice has finished, and the response when its tokens are known, or
 will come any more. What comes for a choice after its finish says nothing, nor do choices but
 the first: no other was asked for.
 
-Items stand in the order in which they began. In a whole chat reply the text is before the
-calls; if a host streams them the other way, so are they here.
-
 Errors: `ProtocolError`.
 """
 
@@ -18,7 +15,7 @@ from typing import Any, Final, final
 
 from attrs import define, field
 
-from llmstack.dialects.responses_over_chat.calls import Pending
+from llmstack.dialects.responses_over_chat.answer import Answer
 from llmstack.dialects.responses_over_chat.envelope import TIERS, Envelope, base_of
 from llmstack.dialects.responses_over_chat.heard import (
     index_of,
@@ -28,7 +25,7 @@ from llmstack.dialects.responses_over_chat.heard import (
     text_of,
     usage,
 )
-from llmstack.dialects.responses_over_chat.output import Events, Message
+from llmstack.dialects.responses_over_chat.output import Events
 from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
 
@@ -36,7 +33,7 @@ from llmstack.errors import ProtocolError
 __all__ = ["FINISHES", "ResponseStream", "reply"]
 
 #: Why a choice finished, and why the response is incomplete, if it is. A host that has no
-#: finish but only an end of the stream says by it that all has come.
+#: finish says by the end of the stream that all has come.
 FINISHES: Final[Mapping[object, str | None]] = {
     None: None,
     "stop": None,
@@ -45,8 +42,6 @@ FINISHES: Final[Mapping[object, str | None]] = {
     "length": "max_output_tokens",
     "content_filter": "content_filter",
 }
-#: The parts of a message, by the field of the delta.
-_PARTS: Final = (("content", "output_text"), ("refusal", "refusal"))
 
 
 def reply(body: JSON, /, asked: JSON, at: float) -> JSON:
@@ -71,37 +66,85 @@ class ResponseStream:
 
     _asked: JSON
     _at: float
-    _envelope: Envelope | None = field(default=None, init=False)
     _events: Events = field(factory=Events, init=False)
-    _message: Message | None = field(default=None, init=False)
-    _calls: dict[int, Pending] = field(factory=dict, init=False)
-    #: Those that have begun, by their places in the output.
-    _begun: list[Message | Pending] = field(factory=list, init=False)
+    #: Id and model: what the chunks before the first choice say is better than nothing.
+    _head: dict[str, Any] = field(factory=dict, init=False)
+    _answer: Answer | None = field(default=None, init=False)
+    _first: int = field(default=0, init=False)
     _output: list[JSON] | None = field(default=None, init=False)
-    _finish: object = field(default=None, init=False)
-    #: What is learned on the way: id, model, tier, usage.
-    _known: dict[str, Any] = field(factory=dict, init=False)
+    _reason: str | None = field(default=None, init=False)
+    _tier: object = field(default=None, init=False)
+    _usage: JSON | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
 
     def take(self, _name: str, data: JSON, /) -> Sequence[Piece]:
         """Return the events that one chunk means."""
-        self._known |= {
-            name: data[name] for name in ("id", "model", "service_tier", "usage") if data.get(name)
-        }
         choices = objects_of(data.get("choices"), "choices")
-        envelope = self._begin() if choices else self._envelope
-        for choice in choices:
-            first = index_of(choice.get("index"), "a choice") == 0
-            if first and self._output is None and envelope is not None:
-                self._choice(choice, envelope)
-        counted = not choices and usage(data.get("usage")) is not None
-        if counted and envelope is not None and self._output is not None:
-            self._close(envelope, self._output)
+        counted = usage(data.get("usage"))
+        self._usage = counted or self._usage
+        self._tier = data.get("service_tier") or self._tier
+        answer = self._answer or self._begun(data, choices)
+        if answer is not None:
+            for choice in choices:
+                self._choice(choice, answer)
+            if counted is not None and not choices and self._output is not None:
+                self._close(answer, self._output)
         return self._events.taken()
 
     def end(self) -> Sequence[Piece]:
         """Return what is left to say."""
-        if self._envelope is None:
+        if self._answer is None:
             raise ProtocolError("the reply has no choice in it")
-        self._close(self._envelope, self._output or self._finished(None))
+        output = self._ended(None, self._answer) if self._output is None else self._output
+        self._close(self._answer, output)
         return self._events.taken()
+
+    def _begun(self, data: JSON, choices: Sequence[JSON]) -> Answer | None:
+        self._head |= {name: data[name] for name in ("id", "model") if data.get(name)}
+        if not choices:
+            return None
+        self._first = _index(choices[0])
+        model = self._head.get("model") or self._asked.get("model")
+        base = base_of(self._head.get("id"), self._at)
+        envelope = Envelope(self._asked, base, text_of(model, "the model"), self._at)
+        for kind in ("created", "in_progress"):
+            self._events.say(f"response.{kind}", {"response": envelope.around((), "in_progress")})
+        self._answer = Answer(envelope, self._events)
+        return self._answer
+
+    def _choice(self, choice: JSON, answer: Answer) -> None:
+        if _index(choice) != self._first or self._output is not None:
+            return
+        delta = object_of(choice.get("delta"), "the delta")
+        answer.take(delta, logprobs(choice.get("logprobs")))
+        finish = text_of(choice.get("finish_reason"), "the finish")
+        if finish:
+            self._output = self._ended(finish, answer)
+
+    def _ended(self, finish: str | None, answer: Answer) -> list[JSON]:
+        if finish not in FINISHES:
+            raise ProtocolError("the finish is none that is known")
+        self._reason = FINISHES[finish]
+        return answer.end(self._status)
+
+    @property
+    def _status(self) -> str:
+        return "completed" if self._reason is None else "incomplete"
+
+    def _close(self, answer: Answer, output: Sequence[JSON]) -> None:
+        """Say the terminal, once."""
+        if self._over:
+            return
+        self._over = True
+        response = answer.envelope.around(output, self._status)
+        if self._reason is not None:
+            response["incomplete_details"] = {"reason": self._reason}
+        if self._tier in TIERS:
+            response["service_tier"] = self._tier
+        if self._usage is not None:
+            response["usage"] = self._usage
+        self._events.say(f"response.{self._status}", {"response": response})
+
+
+def _index(choice: JSON) -> int:
+    return index_of(choice.get("index"), "a choice")

@@ -44,11 +44,10 @@ def tools(asked: JSON, told: Told) -> dict[str, Any]:
 
 def _tool(tool: JSON, path: str, told: Told) -> JSON:
     kind = tool.get("type")
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is None:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise cannot(f"{path}.type")
     text_at(tool.get("name"), f"{path}.name")
-    return {"type": kind, kind: reader(tool, path, told)}
+    return {"type": kind, kind: _READERS[kind](tool, path, told)}
 
 
 def _function(tool: JSON, path: str, told: Told) -> JSON:

@@ -110,6 +110,9 @@ _WORDS: Final = tuple(
     )
 )
 
+#: Signs of the words that are looked at: what they say, they say first, and to look takes time.
+LOOK: Final = 1024
+
 #: Seconds. A limit of a minute passes; one that lasts longer than this is a spent plan.
 LONG: Final = 900.0
 #: The windows of a plan, and its own summary of them.
@@ -138,18 +141,19 @@ def classify(
     are called. What could be the very key is for `conceal`.
     """
     said = Said.of(body)
+    message = said.message[:LOOK]
     code = _code(headers, body) or said.code
     words = (code.lower(), *said.words) if isinstance(code, str) else said.words
     kind = _kind(_meant(status, phase, said), words)
-    wait = retry_after(headers, hint=said.message, wall=wall)
+    wait = retry_after(headers, hint=message, wall=wall)
     if kind is RateLimited and wait is None:
         wait = _plan(headers, wall)
-    error = _refined(kind, said.message, wait)()
+    error = _refined(kind, message, wait)()
     error.status = status
     error.code = identifier(code)
     error.request_id = request_id(headers)
     if isinstance(error, CallerFault):
-        place = _PLACE.match(said.message)
+        place = _PLACE.match(message)
         if place is not None and path(place[1]) is not None:
             error.args = (f"{error.message} (param {place[1]})",)
     else:

@@ -1,0 +1,318 @@
+"""What a case of the catalogue is: what one upstream does, and what its caller must see.
+
+Each number is played in three ways: *spare*, before the first content and with a healthy
+endpoint behind; *alone*, before the first content and with no other; *committed*, after
+content, and the healthy endpoint must not be asked. What makes no sense is explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
+from typing import Any, Final, Literal, final
+
+from attrs import field, frozen
+
+from llmstack.call import Usage
+from llmstack.providers.transport import Transport
+from llmstack.testing.upstream import Step, expect_request, sleep
+from tests.gateway.faults.dialects import Dialect
+
+
+__all__ = [
+    "ENDING",
+    "HEAD",
+    "LAST",
+    "ONE",
+    "OPENING",
+    "PLAIN",
+    "SOON",
+    "TWO",
+    "USED",
+    "WHOLE",
+    "Act",
+    "Answer",
+    "Case",
+    "Cut",
+    "Expected",
+    "Explained",
+    "Left",
+    "Part",
+    "Place",
+    "Said",
+    "Setup",
+    "Spare",
+    "Told",
+    "Variant",
+    "broken",
+    "chunk",
+    "every",
+    "fault",
+    "fine",
+    "told",
+]
+
+Variant = Literal["spare", "alone", "committed"]
+
+#: Status and code of the reply, by class of the error.
+ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
+    "ConnectionFailed": (502, "upstream_unreachable"),
+    "ConnectionLost": (502, "upstream_connection_lost"),
+    "ProtocolError": (502, "upstream_protocol"),
+    "EmptyResponse": (502, "empty_response"),
+    "ServerError": (502, "upstream_error"),
+    "Overloaded": (503, "overloaded"),
+    "RateLimited": (429, "rate_limit_exceeded"),
+    "UpstreamTimeout": (504, "upstream_timeout"),
+    "DeadlineExceeded": (504, "deadline_exceeded"),
+    "Draining": (503, "server_shutting_down"),
+}
+#: Code of the error in a stream, where the class of the error has another one there.
+IN_BAND: Final[Mapping[str, str]] = {
+    "StreamBroken": "stream_broken",
+    "StreamIncomplete": "stream_incomplete",
+    "UpstreamTimeout": "upstream_timeout",
+    "DeadlineExceeded": "deadline_exceeded",
+    "Draining": "server_shutting_down",
+}
+
+TIMES: Final[Mapping[str, float]] = MappingProxyType({"first_token": 10.0, "idle": 30.0})
+
+USED: Final = Usage(input=3, output=2)
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of the transfer coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@final
+@frozen
+class Said:
+    """Something that is said in the dialect of the case; one chunk on the wire, if *framed*."""
+
+    of: Callable[[Dialect], bytes]
+    framed: bool = True
+
+    def __add__(self, other: Said) -> Said:
+        return Said(lambda d: self.of(d) + other.of(d), self.framed)
+
+    def part(self, start: int | None, end: int | None = None) -> Said:
+        """The bytes of it between two places."""
+        return Said(lambda d: self.of(d)[start:end], self.framed)
+
+    def bare(self) -> Said:
+        """The same without the framing of a chunk."""
+        return Said(self.of, framed=False)
+
+    def swapped(self, old: bytes, new: bytes) -> Said:
+        """The same with other bytes in place of some."""
+        return Said(lambda d: self.of(d).replace(old, new), self.framed)
+
+
+Part = bytes | Step | Said
+
+HEAD: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
+    b"X-Request-Id: req-up\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+#: The head of a body that ends with the connection.
+PLAIN: Final = HEAD.replace(b"Transfer-Encoding: chunked", b"Connection: close")
+LAST: Final = b"0\r\n\r\n"
+
+#: So that what was sent before has been read, and has gone on to the caller.
+SOON: Final = sleep(0.02)
+
+OPENING: Final = Said(lambda d: d.opening())
+ONE: Final = Said(lambda d: d.text("one "))
+TWO: Final = Said(lambda d: d.text("two"))
+ENDING: Final = Said(lambda d: d.ending())
+WHOLE: Final = (OPENING, ONE, TWO, ENDING)
+
+
+@final
+@frozen
+class Answer:
+    """The answer of the first endpoint, in just these bytes, with its end."""
+
+    parts: Sequence[Said] = WHOLE
+    usage: Usage | None = USED
+
+
+@final
+@frozen
+class Spare:
+    """The answer of the second endpoint, untouched; the first has failed with *error*."""
+
+    error: str
+
+
+@final
+@frozen
+class Told:
+    """An HTTP error."""
+
+    error: str
+    status: int
+    code: str
+
+
+@final
+@frozen
+class Cut:
+    """These bytes, one error event, and the connection is closed without the last chunk."""
+
+    parts: Sequence[Said]
+    error: str
+    code: str
+    cause: str | None = None
+
+
+@final
+@frozen
+class Left:
+    """The caller has gone; the call ended in one of these ways."""
+
+    how: Sequence[str]
+
+
+Expected = Answer | Spare | Told | Cut | Left
+
+
+@final
+@frozen
+class Place:
+    """Where an endpoint is, and what its leaf needs to go there."""
+
+    url: str
+    transport: Transport = field(factory=Transport)
+
+
+Places = Callable[[Sequence[Step]], AbstractAsyncContextManager[Place]]
+#: What a client does behind its request; it is given what `world.Client` is.
+Act = Callable[[Any], Awaitable[None]]
+
+
+@final
+@frozen
+class Setup:
+    """How the gateway is set up for a case, and what is done to it.
+
+    *took* are the seconds until the caller has its end. *goes* is whether the connection of
+    the first endpoint is closed; without it, unless the answer was good. Without *asks* its script does
+    not read the request by itself. *acts* is what the client does,
+    *stop* when the gateway is stopped, *place* where the first endpoint is. *leaf* are its
+    settings, *timeout* those of the layer.
+    """
+
+    took: float = 0.0
+    goes: bool | None = None
+    asks: bool = True
+    stream: bool = True
+    acts: Sequence[Act] = ()
+    stop: float | None = None
+    deadline: float | None = None
+    timeout: Mapping[str, float] = TIMES
+    leaf: Mapping[str, Any] = field(factory=dict)
+    place: Places | None = None
+
+
+SETUP: Final = Setup()
+
+
+@final
+@frozen
+class Case:
+    """One number of the catalogue in one way; *parts* is what the first upstream plays."""
+
+    number: int
+    name: str
+    variant: Variant
+    parts: Sequence[Part]
+    expected: Expected
+    setup: Setup = SETUP
+
+    @property
+    def id(self) -> str:
+        """The name of the test."""
+        return f"case-{self.number:02}-{self.name}-{self.variant}"
+
+    def steps(self, dialect: Dialect) -> list[bytes | Step]:
+        """What the first upstream sends and does."""
+        first = [expect_request] if self.setup.asks else []
+        return [*first, *(_on_the_wire(part, dialect) for part in self.parts)]
+
+
+def _on_the_wire(part: Part, dialect: Dialect) -> bytes | Step:
+    if isinstance(part, Said):
+        data = part.of(dialect)
+        return chunk(data) if part.framed else data
+    return part
+
+
+@final
+@frozen
+class Explained:
+    """Why some ways of some numbers are not played."""
+
+    numbers: Sequence[int]
+    variants: Sequence[Variant]
+    why: str
+
+
+def told(error: str) -> Told:
+    """The HTTP error that stands for a class."""
+    return Told(error, *ANSWERS[error])
+
+
+def broken(*parts: Said, error: str = "StreamBroken", cause: str | None = None) -> Cut:
+    """A stream that is cut behind *parts*."""
+    return Cut(parts, error, IN_BAND[error], cause)
+
+
+def fault(
+    number: int, name: str, parts: Sequence[Part], error: str, setup: Setup = SETUP
+) -> tuple[Case, ...]:
+    """What fails before content, with a healthy endpoint behind, and alone."""
+    return (
+        Case(number, name, "spare", parts, Spare(error), setup),
+        Case(number, name, "alone", parts, told(error), setup),
+    )
+
+
+def every(
+    number: int,
+    name: str,
+    parts: Sequence[Part],
+    error: str,
+    setup: Setup = SETUP,
+    cut: Cut | None = None,
+) -> tuple[Case, ...]:
+    """What fails before content, and breaks the stream behind it."""
+    cut = cut or broken(OPENING, ONE, cause=error)
+    return (
+        *fault(number, name, (HEAD, OPENING, *parts), error, setup),
+        Case(number, name, "committed", (HEAD, OPENING, ONE, SOON, *parts), cut, setup),
+    )
+
+
+def fine(
+    number: int,
+    name: str,
+    early: Sequence[Part],
+    late: Sequence[Part] = (),
+    expected: Sequence[Answer] = (Answer(), Answer()),
+    setup: Setup = SETUP,
+) -> tuple[Case, ...]:
+    """What is no fault: *early* before content, and *late*, if given, behind it."""
+    before, after = expected
+    cases = [
+        Case(number, name, "spare", early, before, setup),
+        Case(number, name, "alone", early, before, setup),
+    ]
+    if late:
+        cases.append(Case(number, name, "committed", late, after, setup))
+    return tuple(cases)
+
+

@@ -1,0 +1,142 @@
+"""How a provider speaks in each dialect, and how the gateway tells an error in a stream."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, Final, Protocol, final
+
+from attrs import frozen
+
+from llmstack.providers.openai import OpenAI
+from llmstack.providers.transport import Transport
+
+
+__all__ = ["CHAT", "Chat", "Dialect", "event"]
+
+
+class Dialect(Protocol):
+    """What the cases need to know; *who* is named in each event, so that none is mistaken."""
+
+    who: str
+    name: ClassVar[str]
+    path: ClassVar[str]
+
+    def by(self, who: str) -> Dialect:
+        """The same from the mouth of another."""
+        ...
+
+    def leaf(self, base_url: str, transport: Transport, settings: dict[str, Any]) -> Any:  # noqa: ANN401 -- any leaf
+        """The service that asks a provider of this dialect."""
+        ...
+
+    def asked(self, *, stream: bool) -> bytes:
+        """The body of a caller's request."""
+        ...
+
+    def opening(self) -> bytes:
+        """The events before the first content."""
+        ...
+
+    def text(self, words: str) -> bytes:
+        """An event with content."""
+        ...
+
+    def call(self, arguments: str) -> bytes:
+        """An event with a piece of the arguments of a tool call."""
+        ...
+
+    def ending(self) -> bytes:
+        """The events of a good end, with the usage."""
+        ...
+
+    def error(self, code: str) -> bytes:
+        """The event by which a provider says that it failed."""
+        ...
+
+    def last_word(self, events: bytes) -> tuple[bytes, dict[str, Any]]:
+        """The events before the error of the gateway, and what that error says."""
+        ...
+
+    def refusal(self, body: bytes) -> str:
+        """The code of an HTTP error of the gateway."""
+        ...
+
+
+def event(data: object, name: str = "") -> bytes:
+    """One event; what is not text is encoded."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    kind = f"event: {name}\n" if name else ""
+    return f"{kind}data: {text}\n\n".encode()
+
+
+@final
+@frozen
+class Chat:
+    """OpenAI chat completions."""
+
+    who: str = "a"
+    name: ClassVar[str] = "chat"
+    path: ClassVar[str] = "/v1/chat/completions"
+
+    def by(self, who: str) -> Chat:
+        return Chat(who)
+
+    def leaf(self, base_url: str, transport: Transport, settings: dict[str, Any]) -> OpenAI:
+        return OpenAI(base_url, api_key="sk-planted", transport=transport, **settings)
+
+    def asked(self, *, stream: bool) -> bytes:
+        told = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+        messages = [{"role": "user", "content": "hello"}]
+        return json.dumps({"model": "chat", "messages": messages, **told}).encode()
+
+    def opening(self) -> bytes:
+        return self.chunk({"role": "assistant", "content": ""})
+
+    def text(self, words: str) -> bytes:
+        return self.chunk({"content": words})
+
+    def call(self, arguments: str) -> bytes:
+        named = {"name": "sh", "arguments": arguments}
+        one = {"index": 0, "id": "call_1", "type": "function", "function": named}
+        return self.chunk({"tool_calls": [one]})
+
+    def ending(self) -> bytes:
+        return self.chunk({}, "stop") + self.usage(3, 2) + event("[DONE]")
+
+    def error(self, code: str) -> bytes:
+        return event({"error": {"message": "canary words", "type": code, "code": code}})
+
+    def last_word(self, events: bytes) -> tuple[bytes, dict[str, Any]]:
+        *before, last, after = events.split(b"\n\n")
+        assert b"" == after
+        data = json.loads(last.removeprefix(b"data: "))
+        assert {"error"} == data.keys()
+        assert {"message", "type", "param", "code", "request_id"} == data["error"].keys()
+        return b"".join(each + b"\n\n" for each in before), data["error"]
+
+    def refusal(self, body: bytes) -> str:
+        data = json.loads(body)
+        assert {"error"} == data.keys()
+        assert {"message", "type", "param", "code"} == data["error"].keys()
+        return str(data["error"]["code"])
+
+    def chunk(
+        self, delta: dict[str, Any], finish: str | None = None, index: object = 0
+    ) -> bytes:
+        """One chunk of a completion."""
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return event(self.frame([choice]))
+
+    def usage(self, prompt: int, completion: int) -> bytes:
+        """The chunk that counts the tokens."""
+        total = prompt + completion
+        counted = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+        return event({**self.frame([]), "usage": counted})
+
+    def frame(self, choices: list[Any]) -> dict[str, Any]:
+        """What all chunks have, with *choices*."""
+        of = {"id": f"chatcmpl-{self.who}", "object": "chat.completion.chunk", "created": 1}
+        return {**of, "model": "m", "choices": choices}
+
+
+CHAT: Final = Chat()

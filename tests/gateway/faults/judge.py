@@ -1,0 +1,136 @@
+"""Whether what was seen of a case is what the catalogue says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Final
+
+import pytest
+
+from llmstack.call import Usage
+from tests.gateway.faults.case import WHOLE, Answer, Case, Cut, Left, Said, Spare, Told
+from tests.gateway.faults.dialects import Dialect
+from tests.gateway.faults.world import PRICE, Seen, said
+
+
+__all__ = ["check"]
+
+#: Seconds in which the connection of an endpoint must be closed behind the end of its attempt.
+AT_ONCE: Final = 0.25
+#: Seconds that are no time: a good reply may hold its connection for so long.
+SLACK: Final = 0.05
+#: What stands in all that a caller must never see.
+PLANTED: Final = ("canary", "sk-planted")
+
+
+def check(case: Case, dialect: Dialect, seen: Seen) -> None:
+    """Fail unless *seen* is what *case* promises."""
+    assert 1 == len(seen.calls)
+    assert {0} == {*seen.in_flight.values(), 0}
+    _left_at_once(case, seen)
+    _settled_once(seen)
+    heard = f"{seen.heard.headers}{seen.heard.body!r}"
+    assert [] == [word for word in PLANTED if word in heard]
+    assert "smuggled" not in seen.heard.headers
+    _judge(case.expected, case, dialect, seen)
+
+
+def _left_at_once(case: Case, seen: Seen) -> None:
+    for name, end in seen.attempts:
+        goes = end.how != "ok"
+        if name == "a" and case.setup.goes is not None:
+            goes = case.setup.goes
+        if seen.connections[name or ""]:
+            assert goes == any(left - end.ended <= AT_ONCE for left in seen.left[name or ""])
+
+
+def _settled_once(seen: Seen) -> None:
+    """What the whole call cost is what its last attempt cost; a failed one may be estimated."""
+    assert seen.attempts[-1][1].usage == seen.calls[0].usage
+    for outcome in [seen.calls[0], *(end for _, end in seen.attempts)]:
+        usage = outcome.usage
+        assert (None if usage is None else PRICE.cost(usage)) == outcome.cost
+        assert usage is None or outcome.how == "ok" or usage.estimated
+
+
+def _in_time(case: Case, seen: Seen) -> None:
+    assert case.setup.took == pytest.approx(seen.heard.at - seen.began, abs=SLACK)
+
+
+def _ends(seen: Seen) -> list[tuple[str | None, str, str | None]]:
+    """Who was asked, and how it ended."""
+    return [(name, end.how, _name(end.error)) for name, end in seen.attempts]
+
+
+def _name(error: BaseException | None) -> str | None:
+    return None if error is None else type(error).__name__
+
+
+def _whole(seen: Seen, parts: Sequence[Said], dialect: Dialect, usage: Usage | None) -> None:
+    heard = seen.heard
+    assert (200, True, False) == (heard.status, heard.ended, heard.closed)
+    assert said(parts, dialect) == heard.body
+    assert "text/event-stream" == heard.headers["content-type"].partition(";")[0]
+    assert ("ok", usage) == (seen.calls[0].how, seen.calls[0].usage)
+
+
+@singledispatch
+def _judge(expected: object, case: Case, dialect: Dialect, seen: Seen) -> None:
+    raise TypeError(f"{case.id} expects {expected!r} of {dialect.name} in {seen!r}")
+
+
+@_judge.register
+def _answer(expected: Answer, case: Case, dialect: Dialect, seen: Seen) -> None:
+    _whole(seen, expected.parts, dialect, expected.usage)
+    assert [("a", "ok", None)] == _ends(seen)
+    assert ("a", "1") == _named(seen)
+    assert 0 == seen.connections["b"]
+    _in_time(case, seen)
+
+
+@_judge.register
+def _spare(expected: Spare, case: Case, dialect: Dialect, seen: Seen) -> None:
+    _whole(seen, WHOLE, dialect.by("b"), Usage(input=3, output=2))
+    assert [("a", "failed", expected.error), ("b", "ok", None)] == _ends(seen)
+    assert ("b", "2") == _named(seen)
+    _in_time(case, seen)
+
+
+@_judge.register
+def _told(expected: Told, case: Case, dialect: Dialect, seen: Seen) -> None:
+    heard = seen.heard
+    assert (expected.status, True) == (heard.status, heard.ended)
+    assert expected.code == dialect.refusal(heard.body)
+    assert [("a", expected.error)] == [(name, error) for name, _, error in _ends(seen)]
+    assert (expected.error, None) == (_name(seen.calls[0].error), seen.calls[0].first)
+    _in_time(case, seen)
+
+
+@_judge.register
+def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
+    heard, call = seen.heard, seen.calls[0]
+    assert (200, False, True) == (heard.status, heard.ended, heard.closed)
+    before, error = dialect.last_word(heard.body)
+    assert said(expected.parts, dialect) == before
+    assert expected.code == error["code"]
+    assert heard.headers["x-request-id"] == error["request_id"]
+    assert ("failed", expected.error) == (call.how, _name(call.error))
+    assert call.error is not None
+    assert expected.cause == _name(call.error.__cause__)
+    assert ["a"] == [name for name, _ in seen.attempts]
+    assert 0 == seen.connections["b"]
+    _in_time(case, seen)
+
+
+@_judge.register
+def _left(expected: Left, _case: Case, _dialect: Dialect, seen: Seen) -> None:
+    assert not seen.heard.ended
+    assert seen.calls[0].how in expected.how
+    assert ["a"] == [name for name, _ in seen.attempts]
+
+
+def _named(seen: Seen) -> tuple[str, str]:
+    """The endpoint that a reply names, and the number of attempts."""
+    headers = seen.heard.headers
+    return headers["x-llmstack-endpoint"], headers["x-llmstack-attempts"]

@@ -1,0 +1,218 @@
+"""The table of errors, against bodies in the shapes that providers and edges send."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from anthropic.types.shared.error_type import ErrorType
+from hypothesis import example, given
+from hypothesis import strategies as st
+from typing_extensions import get_args
+
+from llmstack import errors
+from llmstack.errors import (
+    AccountFault,
+    BadRequest,
+    CallerFault,
+    QuotaExhausted,
+    RateLimited,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from llmstack.providers.anthropic.classify import Phase, classify
+
+
+CORPUS: Final = Path(__file__).parents[2] / "corpus" / "anthropic" / "errors.jsonl"
+ROWS: Final[list[dict[str, Any]]] = [*map(json.loads, CORPUS.read_text().splitlines())]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row['from']}: {row['case']}" for row in ROWS])
+def test_means_what_the_corpus_says(row: dict[str, Any]) -> None:
+    """Class, code and wait; of the words of the provider none is kept but the place."""
+    error = classify(row["status"], row["headers"], row["body"].encode(), row["phase"])
+
+    assert getattr(errors, row["class"]) is type(error)
+    assert row["code"] == error.code
+    assert pytest.approx(row["wait"]) == error.retry_after
+    assert row["status"] == error.status
+    assert error.args == ("",) or isinstance(error, CallerFault)
+
+
+def test_the_corpus_is_broad() -> None:
+    """Every status and type of the documentation, and every class that they can mean."""
+    kinds = {row["class"] for row in ROWS}
+    leaves = {
+        name
+        for name in errors.__all__
+        if isinstance(kind := getattr(errors, name), type)
+        and issubclass(kind, UpstreamError)
+        and not kind.__subclasses__()
+    }
+    types = {*get_args(ErrorType)} - {
+        "memory_precondition_failed_error",
+        "memory_path_conflict_error",
+    }
+
+    assert len(ROWS) >= 110
+    assert {"EmptyResponse", "StreamBroken", "StreamIncomplete"} == leaves - kinds
+    assert {400, 401, 402, 403, 404, 409, 413, 429, 500, 504, 529} <= {r["status"] for r in ROWS}
+    assert types <= {row["code"] for row in ROWS if row["phase"] == "event"}
+
+
+@pytest.mark.parametrize(
+    ("header", "again"), [("false", False), (" False ", False), ("true", True), ("", True)]
+)
+def test_the_provider_may_only_say_no(header: str, *, again: bool) -> None:
+    """``x-should-retry`` stops what the class allows, and allows nothing that it stops."""
+    busy = classify(529, {"x-should-retry": header}, b"")
+    broke = classify(402, {"x-should-retry": header}, b"")
+
+    assert (again, True) == (busy.again, busy.elsewhere)
+    assert (False, True) == (broke.again, broke.elsewhere)
+
+
+def test_keeps_the_id_of_the_request() -> None:
+    """Which is in a header of its own."""
+    request = "req_011CVQe1dLrGNMJyE1ghG1av"
+
+    assert request == classify(500, {"request-id": request}, b"").request_id
+    assert classify(500, {"request-id": "<script>"}, b"").request_id is None
+
+
+def test_a_late_answer_is_the_first_token() -> None:
+    """So that it may be asked again."""
+    error = classify(504, {}, b'{"type":"error","error":{"type":"timeout_error"}}')
+
+    assert isinstance(error, UpstreamTimeout)
+    assert ("first_token", True) == (error.phase, error.again)
+
+
+def test_a_date_is_measured_by_the_wall_where_the_reply_has_none() -> None:
+    """The caller says what time it is; the windows of a plan end at a date too."""
+    headers = {"retry-after": "Sun, 06 Nov 1994 08:50:37 GMT"}
+    plan = {"anthropic-ratelimit-unified-reset": "1784111777"}
+
+    assert 60 == classify(503, headers, b"", wall=784111777.0).retry_after
+    spent = classify(429, plan, b"", wall=1784111777.0 - 1000)
+    assert (QuotaExhausted, 1000) == (type(spent), spent.retry_after)
+    assert classify(429, plan, b"").retry_after is None
+
+
+KEY: Final = "hunter2pass-Zq81kk"
+PROMPT: Final = "the canary sings at dawn"
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 429])
+@pytest.mark.parametrize("words", [f"key {KEY} is not valid for this", PROMPT, f"{KEY}: {PROMPT}"])
+@pytest.mark.parametrize("frame", ["error", "text", "detail", "none", "details"])
+def test_no_word_of_the_provider_is_kept(status: int, words: str, frame: str) -> None:
+    """A key without a prefix, a prompt without quotes: in no shape of the body."""
+    said = {"message": words, "code": words, "type": words, "param": words}
+    frames = {
+        "error": {"type": "error", "error": said},
+        "text": {"error": words},
+        "detail": {"detail": words},
+        "details": {"error": {**said, "details": {"error_code": words}}},
+    }
+    body = json.dumps(frames.get(frame, said)).encode()
+
+    error = classify(status, {"request-id": words, "x-amzn-errortype": words}, body)
+
+    assert type(error)().message == error.message
+    assert error.request_id is None
+    assert error.code in {None, KEY}  # a word alone looks like a code: `conceal` is for that
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        ("messages.0.content.1.text: Field required", "messages.0.content.1.text"),
+        ("max_tokens: 9 > 4", "max_tokens"),
+        ("tools.0.custom.input_schema: JSON schema is invalid", "tools.0.custom.input_schema"),
+        ("top_p: out of range", "top_p"),
+        ("system.0: x", "system.0"),
+        ("messages.0.sk_live_1234: x", None),
+        (f"messages.{'a' * 60}: x", None),
+        ("messages: x", "messages"),
+        ("messages are wrong: x", None),
+        ("messages.0:x", None),
+        ("hunter2: x", None),
+        ("topics.0: x", None),
+        (f"{PROMPT} messages.0: x", None),
+    ],
+)
+def test_keeps_where_it_is_wrong(message: str, place: str | None) -> None:
+    """The place stands first in the words; for a fault of the caller alone."""
+    body = json.dumps({"type": "error", "error": {"message": message}}).encode()
+    sentence = "the endpoint called the request malformed or impossible"
+
+    assert sentence + (f" (param {place})" if place else "") == classify(400, {}, body).message
+    assert ("",) == classify(500, {}, body).args
+
+
+def test_a_fault_of_the_caller_has_no_wait() -> None:
+    """To wait would not help."""
+    assert classify(400, {"retry-after": "3"}, b"").retry_after is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"null", b"1", b'"x"', b"{", b"\xff", b"[" * 5000, b"[[[{}]]]"),
+        *(b'{"error":null}', b'{"error":[]}', b'{"error":{"code":[],"type":{},"message":1}}'),
+        *(b'{"error":{"details":[]}}', b'{"error":{"details":{"error_code":7}}}'),
+        *(b'{"error":{"details":{"error_code":""}}}', b'{"error":{"type":"api_error"}}'),
+    ],
+)
+def test_what_says_nothing_is_judged_by_its_status(body: bytes) -> None:
+    """Or is a fault of the provider, where it has none of its own."""
+    assert [RateLimited, BadRequest] == [
+        type(classify(429, {}, body)),
+        type(classify(418, {}, body)),
+    ]
+    assert "ServerError" == type(classify(200, {}, body, "event")).__name__
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(380, 620) | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("error", "details", "error_code", "code", "type", "message")),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+bodies = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode())
+phases = st.sampled_from(("status", "body", "event"))
+headers = st.dictionaries(
+    st.sampled_from(
+        (
+            *("retry-after", "x-should-retry", "request-id", "date", "x-amzn-errortype"),
+            *("anthropic-ratelimit-unified-status", "anthropic-ratelimit-unified-reset"),
+            *("anthropic-ratelimit-unified-5h-reset", "anthropic-ratelimit-unified-5h-status"),
+        )
+    ),
+    st.text(max_size=30),
+)
+LONG: Final = (b'{"error":{"message":"' + b"a " * 32000 + b'"}}', b"[" * 65536, b"\x00" * 65536)
+
+
+@given(st.integers(100, 999), headers, bodies, phases)
+@example(400, {}, LONG[0], "status")
+@example(400, {}, LONG[1], "status")
+@example(400, {}, LONG[2], "status")
+def test_is_total(status: int, headers: dict[str, str], body: bytes, phase: Phase) -> None:
+    """Whatever comes is an error of the tree, and what is final is never asked again."""
+    error = classify(status, headers, body, phase)
+
+    assert isinstance(error, UpstreamError)
+    assert not (isinstance(error, (CallerFault, AccountFault)) and error.again)
+    assert not (isinstance(error, CallerFault) and error.elsewhere)
+    assert len(error.message) <= 300
+    assert error.message.isprintable()
