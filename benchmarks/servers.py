@@ -1,7 +1,8 @@
 """The servers that are compared, each a process of its own: ``python -m benchmarks.servers``.
 
-*upstream* answers at once with a reply of 1 KB; *burst* with a stream of so many events in
-one write; *paced* with one that has an event every few milliseconds. *forwarder* is an
+*upstream* answers at once with a reply of 1 KB; *burst* with a stream of so many events at
+once, each in an HTTP chunk of its own, as providers write them; *paced* with one that has
+an event every few milliseconds. *forwarder* is an
 aiohttp handler that passes the bytes to one upstream and back as they come, without any
 feature. All listen on loopback at a free port, print it, and end with their standard input.
 """
@@ -87,15 +88,17 @@ def streams(count: int, pace: float) -> web.Application:
 
     Without a pace all of it is written at once.
     """
-    blocks = events(count) if pace else [b"".join(events(count))]
+    blocks = events(count)
+    whole = b"".join(b"%x\r\n%b\r\n" % (len(block), block) for block in blocks)
 
     async def chat(request: web.Request) -> web.StreamResponse:
         await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for block in blocks:
-            if pace:
-                await asyncio.sleep(pace)
+        if not pace and request.transport is not None:
+            request.transport.write(whole)
+        for block in blocks if pace else ():
+            await asyncio.sleep(pace)
             await response.write(block)
         await response.write_eof()
         return response

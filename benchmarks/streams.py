@@ -130,9 +130,9 @@ def large(calls: int, rounds: int) -> dict[str, float]:
 def measure(*, quick: bool) -> dict[str, dict[str, float]]:
     """Run everything; *quick* is for trying it out, its figures are rough."""
     return {
-        "burst": burst(*((50, 1) if quick else (400, 7))),
-        "paced": paced(*((8, 1) if quick else (32, 5))),
-        "large": large(*((50, 1) if quick else (800, 7))),
+        "burst": burst(*((100, 3) if quick else (400, 7))),
+        "paced": paced(*((32, 3) if quick else (32, 5))),
+        "large": large(*((400, 3) if quick else (800, 7))),
     }
 
 

@@ -60,8 +60,15 @@ class StreamTranslator(Protocol):
 class Translator(Protocol):
     """From the dialect *asks* to the dialect *speaks*, and back."""
 
-    asks: str
-    speaks: str
+    @property
+    def asks(self) -> str:
+        """The dialect of the caller."""
+        ...
+
+    @property
+    def speaks(self) -> str:
+        """The dialect of the endpoint."""
+        ...
 
     def request(self, body: JSON, /) -> Translated:
         """Return the caller's body in the endpoint's dialect; `Untranslatable` if impossible.

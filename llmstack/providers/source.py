@@ -4,12 +4,13 @@ What the events mean is told by a `Progress`, one for each format. `opened` wait
 first content and hands up an `EventStream`. What comes before is held, at most 256 KiB, and
 replayed; what goes wrong before is an ordinary exception of the tree. After it a failure is
 `StreamBroken`, and a clean end without the terminal is `StreamIncomplete`. Which of the two
-it is depends on the order of the events alone, not on how the network cut them.
+it is depends on the order of the events alone, not on how the network cut them. The tokens
+of a stream that ended without the provider's word are estimated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, final
 
 from attrs import define, field
@@ -22,6 +23,7 @@ from llmstack.errors import (
     StreamIncomplete,
     UpstreamError,
 )
+from llmstack.providers.estimate import estimated
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.redact import conceal, request_id
 from llmstack.providers.secret import Secret
@@ -54,8 +56,18 @@ class Progress(Protocol):
         ...
 
     @property
+    def unsaid(self) -> SSEEvent | None:
+        """What a caller waits for at a good end and the provider has not said; None if nothing."""
+        ...
+
+    @property
     def usage(self) -> Usage | None:
         """Tokens so far, as far as the provider has said."""
+        ...
+
+    @property
+    def text(self) -> int:
+        """Bytes of content so far, or about as many."""
         ...
 
     def take(self, data: bytes, name: str, /) -> bool:
@@ -66,19 +78,25 @@ class Progress(Protocol):
         ...
 
 
+def _unknown() -> int:
+    return 0
+
+
 async def opened(
     incoming: Incoming,
     progress: Progress,
+    prompt: Callable[[], int] = _unknown,
     *,
     endpoint: str | None = None,
     key: Secret | None = None,
 ) -> EventStream:
     """Return the stream at its first content; raise what ends it before.
 
-    *endpoint* is for the errors of the stream, and *key* is what they must not show.
-    Whoever calls closes *incoming* if this raises.
+    *prompt* guesses at the tokens of the prompt, should the provider not say. *endpoint* is
+    for the errors of the stream, and *key* is what they must not show. Whoever calls closes
+    *incoming* if this raises.
     """
-    source = EventSource(incoming, progress, endpoint, key)
+    source = EventSource(incoming, progress, prompt, endpoint, key)
     held = await source.preamble()
     return EventStream(source, incoming.status, incoming.kept(), held=held)
 
@@ -90,16 +108,21 @@ class EventSource:
 
     incoming: Incoming
     progress: Progress
+    prompt: Callable[[], int] = field(default=_unknown, repr=False)
     endpoint: str | None = None
     key: Secret | None = field(default=None, repr=False)
     _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
     _over: bool = field(default=False, init=False)
+    _cut: bool = field(default=False, init=False)
     _failure: UpstreamError | None = field(default=None, init=False)
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, once the provider has said them."""
-        return self.progress.usage
+        """Tokens: the provider's last word, or else an estimate from what has come."""
+        said = self.progress.usage
+        if said is not None and self.progress.whole:
+            return said
+        return estimated(said, self.prompt() if said is None else 0, self.progress.text)
 
     @property
     def complete(self) -> bool:
@@ -134,17 +157,29 @@ class EventSource:
 
     def close(self) -> None:
         """Give the connection back if all has come, else close it."""
-        if self.complete:
+        if self.complete and not self._cut:
             self.incoming.release()
         else:
             self.incoming.close()
 
     async def _batch(self) -> list[SSEEvent]:
         """Read once; an error among the events waits until those before it are handed up."""
-        chunk = await self.incoming.chunk()
-        if not chunk:
-            self._over = True
-            return []
+        try:
+            chunk = await self.incoming.chunk()
+        except UpstreamError:
+            # Behind the terminal there is nothing to lose: the reply is whole.
+            if not self.progress.whole:
+                raise
+            self._cut, chunk = True, b""
+        return self._learned(chunk) if chunk else self._ended()
+
+    def _ended(self) -> list[SSEEvent]:
+        """Return what a good end lacks."""
+        self._over = True
+        last = self.progress.unsaid if self.progress.whole else None
+        return [] if last is None else [last]
+
+    def _learned(self, chunk: bytes) -> list[SSEEvent]:
         try:
             events = self._parser.feed(chunk)
         except SSELimitExceeded as error:

@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 __all__ = ["Shape", "Template"]
 
 _STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
-_PIECE: Final = re.compile(_STRING)
+_PIECE: Final = re.compile(rb"(" + _STRING + rb")")
 #: Events to learn from. Where each is of another shape, it does not pay.
 LESSONS: Final = 64
 
@@ -42,15 +42,19 @@ class Shape:
     def of(cls, *names: str, mark: bytes, padding: bytes) -> Self:
         """Name the fields of the text; *padding* is a pattern of what follows the text."""
         text = rb'"(?:' + "|".join(names).encode() + rb')"\s*:\s*"(?=[^"])'
-        return cls(re.compile(text), mark, re.compile(_STRING + padding))
+        return cls(re.compile(text), mark, re.compile(rb"(" + _STRING + rb")" + padding))
 
 
 @final
 @define(eq=False)
 class Template:
-    """The bytes before and after the text of an ordinary event; none until one was learned."""
+    """The bytes before and after the text of an ordinary event; none until one was learned.
+
+    *text* counts the bytes of text in the events that fitted.
+    """
 
     shape: Shape = field(repr=False)
+    text: int = field(default=0, init=False)
     _head: bytes = field(default=b"", init=False)
     _tail: bytes = field(default=b"", init=False)
     _between: re.Pattern[bytes] = field(default=_PIECE, init=False)
@@ -61,9 +65,11 @@ class Template:
         head, tail = self._head, self._tail
         if not head or not data.startswith(head) or not data.endswith(tail):
             return False
-        if self._between.fullmatch(data, len(head), len(data) - len(tail)) is None:
+        found = self._between.fullmatch(data, len(head), len(data) - len(tail))
+        if found is None or not (data.isascii() or _is_utf8(data)):
             return False
-        return data.isascii() or _is_utf8(data)
+        self.text += found.end(1) - len(head)
+        return True
 
     def learn(self, data: bytes) -> None:
         """Take *data*, which has been decoded and found ordinary, as the model of the next."""

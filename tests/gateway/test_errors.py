@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import ceil, inf, nan
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import example, given

@@ -40,7 +40,7 @@ def marked(case: Case) -> Any:  # noqa: ANN401 -- of pytest, and without a publi
 @pytest.mark.parametrize("case", [marked(case) for case in CASES])
 def test_stream_fault(case: Case) -> None:
     """The caller sees what the catalogue says, and nothing is left."""
-    check(case, CHAT, run(play(case, CHAT)))
+    check(run(play(case, CHAT)))
 
 
 def test_every_case_is_played_or_explained() -> None:

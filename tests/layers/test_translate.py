@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import structlog
@@ -14,7 +14,8 @@ import llmstack as ls
 from llmstack.dialects.translator import JSON, Piece, Translated
 from llmstack.errors import NoEndpoint, ProtocolError, StreamBroken, Untranslatable
 from llmstack.layers.translate import TRANSLATORS, Translate
-from llmstack.testing.scripted import ScriptedEvent, ScriptedService, ScriptedSource
+from llmstack.service import Service
+from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedService, ScriptedSource
 from llmstack.testing.virtual import run_virtual
 
 
@@ -60,10 +61,10 @@ class Leaf:
     speaks: frozenset[str] = frozenset({"shout"})
     users: int = field(default=0, init=False)
 
-    async def __call__(self, request: ls.Request, /) -> Any:
+    async def __call__(self, request: ls.Request, /) -> object:
         return await self.answers(request)
 
-    async def __aenter__(self) -> Leaf:
+    async def __aenter__(self) -> Self:
         self.users += 1
         return self
 
@@ -92,7 +93,7 @@ def heard(said: str) -> ls.Response:
 LAYER = Translate([Shout()])
 
 
-def stack(*leaves: Any, by: str = "floor") -> ls.Stack[ls.Request, Any]:
+def stack(*leaves: Service[Any, Any], by: str = "floor") -> ls.Stack[ls.Request, Any]:
     """A router over *leaves*, translated at the floor of the stack, or *by* each endpoint."""
     around = by == "endpoint"
     endpoints = [
@@ -185,7 +186,7 @@ def test_if_somebody_could_but_does_not_now_the_caller_may_come_back() -> None:
     """One endpoint cannot say it, the other one has its permits out."""
     full = ScriptedService[ls.Request, Any]([ls.ConcurrencyFull("all 1 permits are out")])
 
-    with pytest.raises(NoEndpoint, match="nobody can shout .*permits are out"):
+    with pytest.raises(NoEndpoint, match=r"nobody can shout .*permits are out"):
         run_virtual(stack(leaf(), full)(ls.Request("m", {**ASKED, "secret": "psst"})))
 
 
@@ -219,7 +220,7 @@ def test_a_stream_that_breaks_before_content_is_tried_elsewhere() -> None:
     """The endpoint's stream is closed, whoever cancels meanwhile."""
     sources: list[ScriptedSource] = []
 
-    async def main(line: Any) -> Any:
+    async def main(line: Line) -> object:
         sources.append(ScriptedSource([line], terminal=False))
         stream = ls.EventStream(sources[-1])
         return await stack(leaf(stream), leaf(heard("HI")))(ls.Request("m", ASKED, stream=True))

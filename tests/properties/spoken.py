@@ -21,7 +21,7 @@ PATHS: Final = {
 #: What each says of one thing; None stands for the text.
 ID: Final = {"id": "r1", "model": "m"}
 USAGE: Final = {"input_tokens": 3, "output_tokens": 2}
-RESPONSE: Final = {
+RESPONSE: Final[Mapping[str, Any]] = {
     **ID,
     "object": "response",
     "created_at": 1,
@@ -166,7 +166,6 @@ def told(dialect: str, raw: bytes) -> Heard:
     if b"text/event-stream" not in head:
         return Heard(status)
     data, ended = _unchunked(body)
-    heard = Heard(status, ended=ended)
     text, finishes, terminals, errors, after = "", 0, 0, 0, 0
     for block in data.split(b"\n\n"):
         lines = [line for line in block.split(b"\n") if line.startswith(b"data: ")]
@@ -175,10 +174,9 @@ def told(dialect: str, raw: bytes) -> Heard:
         after += bool(terminals or errors)
         said = {} if lines[0] == b"data: [DONE]" else json.loads(lines[0][6:])
         terminals += not said or said.get("type") in {"message_stop", "response.completed"}
-        errors += "error" in said and said.get("object") != "response" or _failed(said)
+        errors += ("error" in said and said.get("object") != "response") or _failed(said)
         finishes += _finished(dialect, said)
         text += _text(dialect, said)
-    del heard
     return Heard(status, text, finishes, terminals, errors, after, ended)
 
 

@@ -1,6 +1,7 @@
 """Reading what the caller wrote, by paths: what is left out is told, what cannot be is refused.
 
-A path names a place (``input[3].content[0].detail``) and never what stands there.
+A path names a place (``input[3].content[0].file_id``) and never what stands there. What is
+told has stars for positions: a long conversation is told in few words.
 
 Errors: `Untranslatable`, for what the other dialect cannot say and for what no dialect allows:
 an endpoint that speaks the caller's own will say what is wrong with it.
@@ -9,7 +10,7 @@ an endpoint that speaks the caller's own will say what is wrong with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, final
 
 from attrs import define, field
@@ -22,23 +23,24 @@ __all__ = ["Told", "cannot", "list_at", "object_at", "objects_at", "text_at"]
 
 #: Names of fields are the caller's text too; what does not look like a name is not repeated.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_POSITION: Final = re.compile(r"\[\d+\]")
 
 
 @final
 @define(eq=False)
 class Told:
-    """The paths that were left out, in the order of the request."""
+    """The paths that were left out, each once."""
 
-    _paths: list[str] = field(factory=list, init=False)
+    _paths: dict[str, None] = field(factory=dict, init=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All of them."""
+        """All of them, in the order in which they were met."""
         return tuple(self._paths)
 
     def drop(self, path: str) -> None:
         """Tell that what stands at *path* was left out."""
-        self._paths.append(path)
+        self._paths[_POSITION.sub("[*]", path)] = None
 
     def rest(self, said: JSON, known: Collection[str], path: str = "") -> None:
         """Tell what *said* has besides the *known* names; null and what is empty say nothing."""
@@ -62,7 +64,7 @@ def text_at(value: object, path: str) -> str:
 
 def object_at(value: object, path: str) -> JSON:
     """Return *value* if it is an object."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return value
     raise cannot(path, "an object is wanted here")
 
@@ -71,7 +73,7 @@ def list_at(value: object, path: str) -> Sequence[object]:
     """Return *value* if it is a list; null is an empty one."""
     if value is None:
         return ()
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return value
     raise cannot(path, "a list is wanted here")
 

@@ -64,6 +64,11 @@ class Progress:
         """Whether the stream may end here."""
         return self.done
 
+    @property
+    def unsaid(self) -> None:
+        """Nothing: the terminal is an event of the provider."""
+        return
+
     def take(self, data: bytes, name: str = "") -> bool:
         """Learn from one event; return whether it is to be handed on.
 

@@ -3,7 +3,8 @@
 Content is a delta with text, reasoning, a tool call, a refusal, or a finish other than a
 bare ``stop``. A stream is whole when every choice that was seen has finished; ``[DONE]``
 alone says so only where the endpoint is known to leave the finish out. The first finish of
-a choice counts; what comes for it later is dropped. An error outweighs everything.
+a choice counts; what comes for it later is dropped. An event that counts the tokens and says
+nothing else passes once, and only to a caller who asked for it. An error outweighs everything.
 
 Errors: what an error event means by `classify`, `Overloaded` and `ServerError` for a finish
 that is one, `ProtocolError`.
@@ -19,9 +20,11 @@ from attrs import define, field
 
 from llmstack.call import Usage
 from llmstack.errors import Overloaded, ProtocolError, ServerError, UpstreamError
+from llmstack.providers.estimate import text_bytes
 from llmstack.providers.openai.classify import classify
 from llmstack.providers.openai.usage import usage_of
 from llmstack.providers.said import as_object, decoded
+from llmstack.providers.sse import SSEEvent
 from llmstack.providers.template import Shape, Template
 
 
@@ -41,6 +44,8 @@ _CONTENT: Final = (
     *("content", "reasoning_content", "reasoning", "reasoning_details", "refusal"),
     *("tool_calls", "function_call", "audio", "images"),
 )
+#: Where the text is; hosts that think aloud in ``reasoning_details`` repeat that in ``reasoning``.
+_TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal", "name", "arguments")
 #: Finishes by which a provider says that it could not go on.
 _FAILED: Final[Mapping[str, type[UpstreamError]]] = {
     "insufficient_system_resource": Overloaded,  # DeepSeek
@@ -67,22 +72,34 @@ class Progress:
     """How far a stream has come.
 
     *begun* since its first content, *done* since ``[DONE]``. *headers* gives those of the
-    reply, for an error.
+    reply, for an error. *counts* says whether the caller wants the tokens counted.
     """
 
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
     done_is_terminal: bool = False
+    counts: bool = True
     usage: Usage | None = field(default=None, init=False)
     begun: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
     _open: set[int] = field(factory=set, init=False)
     _finished: set[int] = field(factory=set, init=False)
+    _text: int = field(default=0, init=False)
     _template: Template = field(factory=partial(Template, SHAPE), init=False, repr=False)
 
     @property
     def whole(self) -> bool:
         """Whether the stream may end here."""
         return (not self._open and bool(self._finished)) or (self.done and self.done_is_terminal)
+
+    @property
+    def unsaid(self) -> SSEEvent | None:
+        """The ``[DONE]`` that some hosts leave out."""
+        return None if self.done else SSEEvent(b"data: [DONE]\n\n", DONE)
+
+    @property
+    def text(self) -> int:
+        """Bytes of content so far."""
+        return self._text + self._template.text
 
     def take(self, data: bytes, name: str = "", /) -> bool:
         """Learn from one event; return whether it is to be handed on.
@@ -109,6 +126,9 @@ class Progress:
             self._template.forget()
         elif self.begun and len(late) == 1 and usage is None:
             self._template.learn(data)
+        if usage is not None and not late:
+            passes, self.counts = self.counts, False
+            return passes
         return not any(late)
 
     def _choice(self, choice: object, *, counts: bool) -> bool:
@@ -127,6 +147,7 @@ class Progress:
         if index in self._finished:
             return content or (finish is not None and not counts)
         self._open.add(index)
+        self._text += text_bytes(said.get("delta"), _TEXTS)
         if finish is not None:
             self._open.discard(index)
             self._finished.add(index)

@@ -20,13 +20,16 @@ _TAIL: Final = 4096
 
 
 def usage_of(value: object) -> Usage | None:
-    """Return the tokens of a ``usage`` object; None if there is none, or none to believe."""
+    """Return the tokens of a ``usage`` object; None if there is none, or none to believe.
+
+    Responses have names of their own for the same numbers.
+    """
     said = as_object(value)
-    prompt = _count(said.get("prompt_tokens"))
-    output = _count(said.get("completion_tokens") or 0)
+    prompt = _count(said.get("prompt_tokens", said.get("input_tokens")))
+    output = _count(said.get("completion_tokens", said.get("output_tokens")) or 0)
     if prompt is None or output is None:
         return None
-    details = as_object(said.get("prompt_tokens_details"))
+    details = as_object(said.get("prompt_tokens_details", said.get("input_tokens_details")))
     # DeepSeek names it on the outside.
     cached = _count(details.get("cached_tokens", said.get("prompt_cache_hit_tokens"))) or 0
     cached = min(cached, prompt)

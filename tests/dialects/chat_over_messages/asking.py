@@ -6,7 +6,7 @@ Every text of a drawn request has `MARK` in it, so that a test can see where it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
@@ -18,7 +18,19 @@ from llmstack.dialects.chat_over_messages import ChatOverMessages
 from llmstack.dialects.translator import JSON
 
 
-__all__ = ["CHAT", "MARK", "SAMPLING", "asked", "known", "plain", "requests", "said", "turns"]
+__all__ = [
+    "CHAT",
+    "COMPLETIONS",
+    "MARK",
+    "MESSAGES",
+    "SAMPLING",
+    "asked",
+    "known",
+    "plain",
+    "requests",
+    "said",
+    "turns",
+]
 
 CHAT: Final = ChatOverMessages()
 MARK: Final = "zq9"
@@ -29,7 +41,7 @@ MESSAGES: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
 COMPLETIONS: TypeAdapter[Any] = TypeAdapter(CompletionCreateParamsNonStreaming)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """The value with lists for what is validated as it is read."""
     if isinstance(value, Mapping):
         return {name: plain(each) for name, each in value.items()}
@@ -38,17 +50,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def known(adapter: TypeAdapter[Any], body: JSON) -> Any:
+def known(adapter: TypeAdapter[Any], body: JSON) -> dict[str, Any]:
     """What the types of an SDK know of *body*; what they do not allow is an error."""
-    return plain(adapter.validate_python(dict(body), strict=True))
+    validated: dict[str, Any] = adapter.validate_python(dict(body), strict=True)
+    return {name: plain(each) for name, each in validated.items()}
 
 
-def asked(**fields: Any) -> dict[str, Any]:
+def asked(**fields: object) -> dict[str, Any]:
     """A request of one word, with *fields*."""
     return {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
 
 
-def said(**fields: Any) -> dict[str, Any]:
+def said(**fields: object) -> dict[str, Any]:
     """What becomes of *fields*: the request without what a word alone becomes."""
     body = CHAT.request(asked(**fields)).body
     alone = CHAT.request(asked()).body
@@ -68,7 +81,7 @@ _inputs: Final = st.dictionaries(_texts, _texts | st.integers() | st.none(), max
 _images: Final = st.sampled_from([f"https://{MARK}.org/a.png", "data:image/jpeg;base64,AAAA"])
 
 
-def _object(**fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+def _object(**fields: object) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with all of *fields*, each a strategy or a value."""
     strategies = {
         name: each if isinstance(each, st.SearchStrategy) else st.just(each)
@@ -134,7 +147,7 @@ _functions: Final = st.lists(
     ),
     min_size=1,
     max_size=2,
-    unique_by=lambda each: each["name"],
+    unique_by=lambda each: str(each["name"]),
 )
 
 
@@ -148,7 +161,10 @@ def _tooling(draw: st.DrawFn) -> dict[str, Any]:
     kind = draw(st.sampled_from(["none", "tools", "tools", "functions"]))
     if kind == "tools":
         tools = [{"type": "function", "function": each} for each in functions]
-        options = {"tool_choice": choices, "parallel_tool_calls": [True, False]}
+        options: dict[str, Sequence[object]] = {
+            "tool_choice": choices,
+            "parallel_tool_calls": [True, False],
+        }
         drawn = draw(st.fixed_dictionaries({}, optional=_each(options)))
         return {"tools": tools, **drawn}
     if kind == "functions":
@@ -158,7 +174,7 @@ def _tooling(draw: st.DrawFn) -> dict[str, Any]:
     return {}
 
 
-def _each(options: Mapping[str, list[Any]]) -> dict[str, st.SearchStrategy[Any]]:
+def _each(options: Mapping[str, Sequence[object]]) -> dict[str, st.SearchStrategy[Any]]:
     return {name: st.sampled_from(values) for name, values in options.items()}
 
 

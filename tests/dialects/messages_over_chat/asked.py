@@ -122,9 +122,13 @@ def rounds(draw: st.DrawFn) -> list[dict[str, Any]]:
     ]
     assistant = said if isinstance(said, str) else [*said, *calls]
     answer = [*results, *draw(st.lists(CONTENT, max_size=2))]
-    turn = [{"role": "assistant", "content": assistant}, {"role": "user", "content": answer}]
-    system = {"role": "system", "content": draw(SYSTEM)}
-    return [*turn, system] if draw(st.integers(0, 3)) == 0 else turn
+    turn: list[dict[str, Any]] = [
+        {"role": "assistant", "content": assistant},
+        {"role": "user", "content": answer},
+    ]
+    if draw(st.integers(0, 3)) == 0:
+        turn.append({"role": "system", "content": draw(SYSTEM)})
+    return turn
 
 
 @st.composite
@@ -188,7 +192,7 @@ OPTIONAL: Final[dict[str, st.SearchStrategy[Any]]] = {
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
     """Bodies that can be said; every text in them has the canary."""
     first = {"role": "user", "content": draw(WORDS | st.lists(CONTENT, max_size=3))}
-    said = draw(
+    said: dict[str, Any] = draw(
         st.fixed_dictionaries(
             {"model": WORDS, "max_tokens": st.integers(1, 9), "messages": st.just([first])},
             optional=OPTIONAL,

@@ -113,4 +113,6 @@ def accumulated(events: Sequence[Piece]) -> dict[str, Any]:
         event = EVENTS.validate_python(data)
         message = accumulate_event(event=event, current_snapshot=message, json_bufs=buffers)
     whole: dict[str, Any] = message.to_dict(mode="json")
+    # It takes this from the last event, also where that does not have it.
+    assert whole.pop("stop_details", None) is None
     return whole

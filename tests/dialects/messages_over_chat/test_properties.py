@@ -190,7 +190,7 @@ def test_a_chunk_that_is_wrong_somewhere_is_said_or_an_error(
     data: st.DataObject,
 ) -> None:
     """Whatever stands in its place, the only error is that of the protocol, without values."""
-    chunks = deepcopy(stream.chunks)
+    chunks: list[Any] = deepcopy(stream.chunks)
     spots: list[tuple[Any, Any]] = []
 
     def collect(value: object) -> None:

@@ -200,22 +200,27 @@ class Setup:
     """How the gateway is set up for a case, and what is done to it.
 
     *took* are the seconds until the caller has its end. *goes* is whether the connection of
-    the first endpoint is closed; without it, unless the answer was good. Without *asks* its script does
-    not read the request by itself. *acts* is what the client does,
-    *stop* when the gateway is stopped, *place* where the first endpoint is. *leaf* are its
-    settings, *timeout* those of the layer.
+    the first endpoint is closed; without it, unless the answer was good. Without *asks* its
+    script does not read the request by itself. *place* is where the first endpoint is.
+
+    A caller that is *warm* has had an answer before, one that asks *twice* must get the same
+    again. *acts* is what a client does before it reads on; *stop* is when the gateway stops.
+    *timeout* and *deadline* are of the layers, *leaf* and *gateway* other settings.
     """
 
     took: float = 0.0
     goes: bool | None = None
     asks: bool = True
+    place: Places | None = None
+    warm: bool = False
+    twice: bool = False
     stream: bool = True
     acts: Sequence[Act] = ()
     stop: float | None = None
-    deadline: float | None = None
     timeout: Mapping[str, float] = TIMES
+    deadline: float | None = None
     leaf: Mapping[str, Any] = field(factory=dict)
-    place: Places | None = None
+    gateway: Mapping[str, Any] = field(factory=dict)
 
 
 SETUP: Final = Setup()

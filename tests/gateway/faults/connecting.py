@@ -34,6 +34,7 @@ __all__ = ["CASES", "EXPLAINED", "Names", "named"]
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 SSE: Final = OK + b"Content-Type: text/event-stream\r\n"
 FOLDED: Final = HEAD.replace(b"X-Request-Id: req-up", b"X-Request-Id: a\n smuggled: b")
+USED_BEFORE: Final = (HEAD, *WHOLE, LAST, expect_request)
 EARLY: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
@@ -141,6 +142,7 @@ CASES: Final[tuple[Case, ...]] = (
     *fault(5, "silent", (), "UpstreamTimeout", Setup(took=10.0)),
     *fault(6, "reset-on-accept", (rst,), "ConnectionLost", Setup(asks=False)),
     *head(7, "end-before-a-byte", fin, error="ConnectionLost"),
+    *fault(7, "end-on-a-used-connection", (*USED_BEFORE, fin), "ConnectionLost", Setup(warm=True)),
     *head(8, "reset-before-a-byte", rst, error="ConnectionLost"),
     *head(9, "end-inside-the-head", SSE + b"X-Canary: canary\r\n", fin),
     *head(10, "garbage", b"canary of garbage\r\n\r\n"),

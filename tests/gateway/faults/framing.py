@@ -85,6 +85,9 @@ async def moved(peer: Peer) -> None:
 
 #: The body has come to its end, so the connection may be used again.
 KEPT: Final = Setup(goes=False)
+#: The next request goes over another connection.
+IDLE: Final = Setup(goes=False, twice=True)
+LATER: Final = (TWO, ENDING, LAST, SOON, EXTRA)
 BOMB: Final = gzip.compress(bytes(1 << 20)) * 64
 
 CASES: Final[tuple[Case, ...]] = (
@@ -128,13 +131,9 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     *fault(27, "no-content", (b"HTTP/1.1 204 No Content\r\n\r\n",), "EmptyResponse", KEPT),
     *fault(28, "redirect", (moved,), "ProtocolError", KEPT),
-    *fine(
-        29,
-        "extra-bytes",
-        (HEAD, *WHOLE, LAST + EXTRA),
-        (HEAD, OPENING, ONE, SOON, TWO, ENDING, LAST, EXTRA),
-        setup=Setup(goes=True),
-    ),
+    *fine(29, "extra-bytes", (HEAD, *WHOLE, LAST + EXTRA), setup=Setup(goes=True, twice=True)),
+    *fine(29, "extra-bytes-later", (HEAD, *WHOLE, LAST, SOON, EXTRA), setup=IDLE),
+    Case(29, "extra-bytes", "committed", (HEAD, OPENING, ONE, SOON, *LATER), Answer(), IDLE),
 )
 
 EXPLAINED: Final[tuple[Explained, ...]] = (

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from llmstack.call import Usage
+from llmstack.call import Outcome, Usage
 from tests.gateway.faults.case import WHOLE, Answer, Case, Cut, Left, Said, Spare, Told
 from tests.gateway.faults.dialects import Dialect
 from tests.gateway.faults.world import PRICE, Seen, said
@@ -24,20 +24,25 @@ SLACK: Final = 0.05
 PLANTED: Final = ("canary", "sk-planted")
 
 
-def check(case: Case, dialect: Dialect, seen: Seen) -> None:
-    """Fail unless *seen* is what *case* promises."""
-    assert 1 == len(seen.calls)
+def check(seen: Seen) -> None:
+    """Fail unless *seen* is what its case promises."""
+    case, again = seen.case, seen.again
+    if again is not None:
+        assert (200, seen.heard.body, True) == (again.status, again.body, again.ended)
+        assert 2 == len(seen.calls.log) == len(seen.attempts.log)
+        del seen.calls.log[1:], seen.attempts.log[1:]
+    assert 1 == len(seen.calls.log)
     assert {0} == {*seen.in_flight.values(), 0}
     _left_at_once(case, seen)
     _settled_once(seen)
     heard = f"{seen.heard.headers}{seen.heard.body!r}"
     assert [] == [word for word in PLANTED if word in heard]
     assert "smuggled" not in seen.heard.headers
-    _judge(case.expected, case, dialect, seen)
+    _judge(case.expected, case, seen.dialect, seen)
 
 
 def _left_at_once(case: Case, seen: Seen) -> None:
-    for name, end in seen.attempts:
+    for name, end in seen.attempts.log:
         goes = end.how != "ok"
         if name == "a" and case.setup.goes is not None:
             goes = case.setup.goes
@@ -47,8 +52,8 @@ def _left_at_once(case: Case, seen: Seen) -> None:
 
 def _settled_once(seen: Seen) -> None:
     """What the whole call cost is what its last attempt cost; a failed one may be estimated."""
-    assert seen.attempts[-1][1].usage == seen.calls[0].usage
-    for outcome in [seen.calls[0], *(end for _, end in seen.attempts)]:
+    assert seen.attempts.log[-1][1].usage == _call(seen).usage
+    for outcome in [_call(seen), *(end for _, end in seen.attempts.log)]:
         usage = outcome.usage
         assert (None if usage is None else PRICE.cost(usage)) == outcome.cost
         assert usage is None or outcome.how == "ok" or usage.estimated
@@ -60,7 +65,11 @@ def _in_time(case: Case, seen: Seen) -> None:
 
 def _ends(seen: Seen) -> list[tuple[str | None, str, str | None]]:
     """Who was asked, and how it ended."""
-    return [(name, end.how, _name(end.error)) for name, end in seen.attempts]
+    return [(name, end.how, _name(end.error)) for name, end in seen.attempts.log]
+
+
+def _call(seen: Seen) -> Outcome:
+    return seen.calls.log[0][1]
 
 
 def _name(error: BaseException | None) -> str | None:
@@ -72,7 +81,7 @@ def _whole(seen: Seen, parts: Sequence[Said], dialect: Dialect, usage: Usage | N
     assert (200, True, False) == (heard.status, heard.ended, heard.closed)
     assert said(parts, dialect) == heard.body
     assert "text/event-stream" == heard.headers["content-type"].partition(";")[0]
-    assert ("ok", usage) == (seen.calls[0].how, seen.calls[0].usage)
+    assert ("ok", usage) == (_call(seen).how, _call(seen).usage)
 
 
 @singledispatch
@@ -103,13 +112,13 @@ def _told(expected: Told, case: Case, dialect: Dialect, seen: Seen) -> None:
     assert (expected.status, True) == (heard.status, heard.ended)
     assert expected.code == dialect.refusal(heard.body)
     assert [("a", expected.error)] == [(name, error) for name, _, error in _ends(seen)]
-    assert (expected.error, None) == (_name(seen.calls[0].error), seen.calls[0].first)
+    assert (expected.error, None) == (_name(_call(seen).error), _call(seen).first)
     _in_time(case, seen)
 
 
 @_judge.register
 def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
-    heard, call = seen.heard, seen.calls[0]
+    heard, call = seen.heard, _call(seen)
     assert (200, False, True) == (heard.status, heard.ended, heard.closed)
     before, error = dialect.last_word(heard.body)
     assert said(expected.parts, dialect) == before
@@ -118,7 +127,7 @@ def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
     assert ("failed", expected.error) == (call.how, _name(call.error))
     assert call.error is not None
     assert expected.cause == _name(call.error.__cause__)
-    assert ["a"] == [name for name, _ in seen.attempts]
+    assert ["a"] == [name for name, _ in seen.attempts.log]
     assert 0 == seen.connections["b"]
     _in_time(case, seen)
 
@@ -126,8 +135,8 @@ def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
 @_judge.register
 def _left(expected: Left, _case: Case, _dialect: Dialect, seen: Seen) -> None:
     assert not seen.heard.ended
-    assert seen.calls[0].how in expected.how
-    assert ["a"] == [name for name, _ in seen.attempts]
+    assert _call(seen).how in expected.how
+    assert ["a"] == [name for name, _ in seen.attempts.log]
 
 
 def _named(seen: Seen) -> tuple[str, str]:

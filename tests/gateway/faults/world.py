@@ -13,6 +13,7 @@ from typing import Any, Final, final
 from attrs import define, field, frozen
 
 import llmstack as ls
+from llmstack import clock
 from llmstack.call import Outcome
 from llmstack.service import Service, by_endpoint, observe
 from llmstack.testing.upstream import (
@@ -25,7 +26,7 @@ from llmstack.testing.upstream import (
     send,
     stall,
 )
-from tests.gateway.faults.case import HEAD, LAST, WHOLE, Case, Place, Said, chunk
+from tests.gateway.faults.case import HEAD, LAST, WHOLE, Act, Case, Place, Said, chunk
 from tests.gateway.faults.dialects import Dialect
 from tests.gateway.stage import connected, post, serving
 
@@ -89,7 +90,7 @@ class Client:
         while not (self.closed or heard.ended):
             await self._more()
             heard = self._heard()
-        heard.closed, heard.at = self.closed, asyncio.get_running_loop().time()
+        heard.closed, heard.at = self.closed, clock.now()
         return heard
 
     async def half_close(self) -> None:
@@ -133,21 +134,6 @@ def _without_chunks(body: bytes) -> tuple[bytes, bool]:
     return b"".join(found), body == LAST
 
 
-@final
-@define(eq=False)
-class Seen:
-    """Everything that a case is judged by; *left* is when the peers of an upstream had gone."""
-
-    heard: Heard
-    calls: list[Outcome]
-    attempts: list[tuple[str | None, Outcome]]
-    left: dict[str, list[float]]
-    connections: dict[str, int]
-    asked: list[Received]
-    in_flight: dict[str, int]
-    began: float
-
-
 def said(parts: Sequence[Said], dialect: Dialect) -> bytes:
     """The bytes of *parts* without any framing."""
     return b"".join(part.of(dialect) for part in parts)
@@ -160,41 +146,45 @@ async def scripted(script: Sequence[Step]) -> AsyncIterator[Place]:
         yield Place(upstream.base_url)
 
 
-async def _nothing(_peer: Peer) -> None:
-    """The first step of a script that does not wait for the request."""
-
-
 @final
 @define(eq=False)
-class _World:
-    """What the parts of a played case share."""
+class Seen:
+    """Everything that a case is judged by; *left* is when the peers of an upstream had gone.
+
+    *again* is what came of the same request behind the first.
+    """
 
     case: Case
     dialect: Dialect
-    left: dict[str, list[float]] = field(factory=lambda: {"a": [], "b": []}, init=False)
-    connections: dict[str, int] = field(factory=lambda: {"a": 0, "b": 0}, init=False)
-    asked: list[Received] = field(factory=list, init=False)
+    heard: Heard = field(factory=Heard, init=False)
+    again: Heard | None = field(default=None, init=False)
+    began: float = field(default=0.0, init=False)
     calls: Ends = field(factory=Ends, init=False)
     attempts: Ends = field(factory=Ends, init=False)
+    left: dict[str, list[float]] = field(factory=lambda: {"a": [], "b": []}, init=False)
+    connections: dict[str, int] = field(factory=lambda: {"a": 0, "b": 0}, init=False)
+    requests: list[Received] = field(factory=list, init=False)
+    in_flight: dict[str, int] = field(factory=dict, init=False)
 
     def script(self, name: str, parts: Sequence[bytes | Step]) -> list[Step]:
-        """One step that reads a request, plays *parts*, and notes when the peer has left."""
+        """One step that plays *parts*, and from the last request on looks when the peer leaves."""
         steps = [send(part) if isinstance(part, bytes) else part for part in parts]
-        first, *rest = steps if steps[:1] == [expect_request] else [_nothing, *steps]
+        last = max((n for n, step in enumerate(steps, 1) if step is expect_request), default=0)
 
-        async def act(peer: Peer) -> None:
+        async def behind(peer: Peer) -> None:
             with suppress(ConnectionError):
-                for step in rest:
+                for step in steps[last:]:
                     await step(peer)
 
         async def playing(peer: Peer) -> None:
             self.connections[name] += 1
-            await first(peer)
-            self.asked += peer.requests
+            for step in steps[:last]:
+                await step(peer)
+            self.requests += peer.requests
             async with asyncio.TaskGroup() as group:
-                acting = group.create_task(act(peer))
+                acting = group.create_task(behind(peer))
                 await stall(peer)
-                self.left[name].append(asyncio.get_running_loop().time())
+                self.left[name].append(clock.now())
                 acting.cancel()
 
         return [playing]
@@ -222,54 +212,50 @@ class _World:
 
 async def play(case: Case, dialect: Dialect) -> Seen:
     """Play *case* from its request to its last sign of life."""
-    world = _World(case, dialect)
-    loop = asyncio.get_running_loop()
-    healthy = said(WHOLE, dialect.by("b"))
+    seen = Seen(case, dialect)
     async with AsyncExitStack() as opened:
         place = case.setup.place or scripted
-        steps = case.steps(dialect)
-        places = {"a": await opened.enter_async_context(place(world.script("a", steps)))}
+        script = seen.script("a", case.steps(dialect))
+        places = {"a": await opened.enter_async_context(place(script))}
         if case.variant != "alone":
-            script = world.script("b", [expect_request, HEAD, chunk(healthy) + LAST])
+            healthy = chunk(said(WHOLE, dialect.by("b")))
+            script = seen.script("b", [expect_request, HEAD, healthy, LAST])
             places["b"] = await opened.enter_async_context(scripted(script))
-        stack = world.stack(places)
-        began = loop.time()
-        heard = await _served(world, stack)
+        stack = seen.stack(places)
+        await _served(seen, stack)
         permits = stack["concurrency_limit"].statistics()
-        in_flight = {name: each.in_flight for name, each in permits.items()}
-    calls = [end for _, end in world.calls.log]
-    return Seen(
-        heard,
-        calls,
-        world.attempts.log,
-        world.left,
-        world.connections,
-        world.asked,
-        in_flight,
-        began,
-    )
+        seen.in_flight = {name: each.in_flight for name, each in permits.items()}
+    return seen
 
 
-async def _served(world: _World, stack: ls.Stack[ls.Request, Any]) -> Heard:
-    """Serve one request, and some time behind it."""
-    setup = world.case.setup
+async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
+    """Serve the request, and some time behind it."""
+    setup = seen.case.setup
     async with asyncio.TaskGroup() as group:
-        async with serving(stack, shutdown_timeout=1.0) as url:
-            asking = group.create_task(_client(world, url))
+        async with serving(stack, **setup.gateway) as url:
+            if setup.warm:
+                await _asked(seen, url)
+                seen.calls.log.clear()
+                seen.attempts.log.clear()
+            seen.began = clock.now()
+            asking = group.create_task(_asked(seen, url, setup.acts))
             if setup.stop is None:
                 await asyncio.wait([asking])
                 await asyncio.sleep(AFTER)
             else:
                 await asyncio.sleep(setup.stop)
-    return asking.result()
+            if setup.twice:
+                seen.again = await _asked(seen, url)
+    seen.heard = asking.result()
 
 
-async def _client(world: _World, url: str) -> Heard:
-    setup, dialect = world.case.setup, world.dialect
+async def _asked(seen: Seen, url: str, acts: Sequence[Act] = ()) -> Heard:
+    """What one client hears that asks, and then does *acts*."""
     client = Client(*await connected(url))
+    dialect = seen.dialect
     try:
-        client.writer.write(post(dialect.asked(stream=setup.stream), path=dialect.path))
-        for act in setup.acts:
+        client.writer.write(post(dialect.asked(stream=seen.case.setup.stream), path=dialect.path))
+        for act in acts:
             await act(client)
         return await client.to_the_end()
     finally:

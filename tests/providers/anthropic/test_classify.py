@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 from anthropic.types.shared.error_type import ErrorType
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typing_extensions import get_args
 
 from llmstack import errors
 from llmstack.errors import (
@@ -216,3 +215,11 @@ def test_is_total(status: int, headers: dict[str, str], body: bytes, phase: Phas
     assert not (isinstance(error, CallerFault) and error.elsewhere)
     assert len(error.message) <= 300
     assert error.message.isprintable()
+
+
+@pytest.mark.parametrize(("before", "kind"), [(1018, QuotaExhausted), (1019, BadRequest)])
+def test_looks_at_the_first_words_only(before: int, kind: type[UpstreamError]) -> None:
+    """A body may be long, and to search it takes time."""
+    body = json.dumps({"error": {"message": "-" * before + " spend"}}).encode()
+
+    assert kind is type(classify(400, {}, body))
