@@ -26,8 +26,10 @@ from llmstack.layers.log import Log
 from llmstack.layers.metrics import Metrics
 from llmstack.layers.retry import Retry
 from llmstack.layers.timeout import Timeout
+from llmstack.layers.translate import Translate
 from llmstack.messages import Request, dispatch
 from llmstack.order import StackWarning, check_order, role_of
+from llmstack.providers.anthropic import Anthropic
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
 from llmstack.recorder import Recorder
@@ -57,9 +59,11 @@ LAYERS: Final[Mapping[str, type[Any]]] = {
     "retry": Retry,
     "round_robin": RoundRobin,
     "timeout": Timeout,
+    "translate": Translate,
     "weighted_random": WeightedRandom,
 }
 
+LEAVES: Final[Mapping[str, type[Any]]] = {"anthropic": Anthropic, "openai": OpenAI}
 KEYS: Final[Mapping[str, Callable[[Any], Hashable]]] = {
     "endpoint": by_endpoint,
     "model": by_model,
@@ -72,10 +76,13 @@ POLICIES: Final[Mapping[str, type[Any]]] = {
 
 
 def endpoint_of(name: str, table: EndpointTable, transport: Transport) -> Endpoint:
-    """Build the endpoint that *table* describes."""
+    """Build the endpoint that *table* describes; callers of any dialect may ask it."""
+    leaf = LEAVES[table.provider](
+        table.base_url, api_key=table.api_key, transport=transport, connect=table.connect
+    )
     return Endpoint(
         name,
-        OpenAI(table.base_url, api_key=table.api_key, transport=transport, connect=table.connect),
+        Translate(speaks=table.speaks)(leaf),
         table.weight,
         models=table.model if table.models is None else table.models,
         price=table.price,

@@ -36,7 +36,9 @@ __all__ = ["NOT_IN_TOML", "Reader", "each"]
 Read = Callable[[object], object]
 
 #: Settings that are Python objects and cannot be said in TOML.
-NOT_IN_TOML: Final = frozenset({"allow", "classify", "idempotent", "recorder", "rng"})
+NOT_IN_TOML: Final = frozenset(
+    {"allow", "classify", "idempotent", "recorder", "rng", "translators"}
+)
 
 _SAID_BY_ATTRS: Final = re.compile(
     r"(?P<size>Length of )?'\w+' (?P<says>must be .*): (?P<value>.*)"

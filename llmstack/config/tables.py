@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from types import MappingProxyType
+from typing import Any, Final, Literal, final
 
 from attrs import Attribute, field, fields, frozen, validators
 
 from llmstack.endpoint import Capabilities, Endpoint, Price
 from llmstack.errors import ConfigError
+from llmstack.providers.anthropic.complete import OPERATIONS
 from llmstack.providers.openai import OpenAI
+from llmstack.providers.openai.operations import operations
 from llmstack.providers.secret import Secret
 
 
 __all__ = ["EndpointTable", "RouteTable", "ServerTable", "address"]
+
+
+#: The operations of each format.
+SPOKEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"anthropic": frozenset(OPERATIONS), "openai": frozenset(operations())}
+)
 
 
 def _as_in(kind: type[Any], name: str) -> Any:  # noqa: ANN401 -- as attrs has it
@@ -42,6 +51,12 @@ def _address(_table: object, _attribute: Attribute[str], value: str) -> None:
     address(value)
 
 
+def _spoken(_table: object, attribute: Attribute[Any], value: frozenset[str] | None) -> None:
+    known = frozenset[str]().union(*SPOKEN.values())
+    if value is not None and not value <= known:
+        raise ConfigError(f"{attribute.name} can name {', '.join(sorted(known))}")
+
+
 @final
 @frozen(kw_only=True)
 class ServerTable:
@@ -60,7 +75,7 @@ class ServerTable:
 class EndpointTable:
     """``[endpoints.NAME]``: a model at a provider under a key."""
 
-    provider: Literal["openai"]
+    provider: Literal["anthropic", "openai"]
     base_url: str = field(validator=_as_in(OpenAI, "base_url"))
     api_key: Secret | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
     model: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
@@ -69,11 +84,16 @@ class EndpointTable:
     weight: float = field(default=1.0, validator=_as_in(Endpoint, "weight"))
     capabilities: Capabilities | None = None
     tags: frozenset[str] = frozenset()
+    speaks: frozenset[str] | None = field(default=None, validator=_spoken)
     connect: float = field(default=3.0, validator=_as_in(OpenAI, "connect"))
 
     def __attrs_post_init__(self) -> None:
         if self.model is not None and self.models is not None:
             raise ConfigError("models and model exclude each other: a map, or one name for all")
+        known = SPOKEN[self.provider]
+        if self.speaks is not None and not self.speaks <= known:
+            told = ", ".join(sorted(known))
+            raise ConfigError(f"speaks: of {self.provider} it can name {told}")
 
 
 @final

@@ -2,8 +2,8 @@
 
 Put it right above the floor, or around the leaf of one endpoint. An endpoint that speaks the
 caller's dialect gets the caller's bytes, and the caller its bytes: then nothing is touched.
-Which operations an endpoint speaks is told by its service: ``speaks``. One that does not say
-is asked as it is.
+Which operations an endpoint speaks is told by its service, or by the setting *speaks*. One of
+which nobody says it is asked as it is.
 
 A translated stream is handed up at the first content that the caller's format can say; what
 goes wrong before is an ordinary failure, although the endpoint may have sent some of what the
@@ -17,7 +17,7 @@ names of the fields that were left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self, final
@@ -56,18 +56,31 @@ TRANSLATORS: Final[tuple[Translator, ...]] = (
 )
 
 
+def _operations(names: Iterable[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
+
+
+def _translators(each: Iterable[Translator]) -> tuple[Translator, ...]:
+    return tuple(each)
+
+
 @final
 @frozen
 class Translate:
     """Ask each endpoint in a dialect that it speaks.
 
-    *translators* are tried in their order, those of llmstack if there are none of one's own.
+    *speaks* are the operations that the endpoint has, where its service does not say so or
+    says too much: many servers have a part of a format only. *translators* are tried in their
+    order, those of llmstack if there are none of one's own.
 
-    >>> Translate()
-    Translate()
+    >>> Translate(speaks=["chat"])
+    Translate(speaks=frozenset({'chat'}))
     """
 
-    translators: tuple[Translator, ...] = field(default=TRANSLATORS, converter=tuple, repr=False)
+    speaks: frozenset[str] | None = field(default=None, converter=_operations, kw_only=True)
+    translators: tuple[Translator, ...] = field(
+        default=TRANSLATORS, converter=_translators, repr=False
+    )
 
     role: ClassVar[str] = "translate"
     below: ClassVar[Mapping[str, str]] = {
@@ -91,13 +104,13 @@ class TranslateService:
     @property
     def speaks(self) -> frozenset[str]:
         """What callers can ask of the leaf in here, translated or not; none if it does not say."""
-        own = _spoken(self.inner) or frozenset()
+        own = self.settings.speaks or _spoken(self.inner) or frozenset()
         return own | {each.asks for each in self.settings.translators if each.speaks in own}
 
     async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
         """Pass on what is understood; translate the rest, or refuse it."""
         endpoint = request.endpoint
-        spoken = _spoken(self.inner) or _spoken(None if endpoint is None else endpoint.service)
+        spoken = self._spoken(None if endpoint is None else endpoint.service)
         if spoken is None or request.operation in spoken:
             return await self.inner(request)
         translator = self._between(request.operation, spoken)
@@ -114,6 +127,9 @@ class TranslateService:
             request, operation=translator.speaks, body=Body(None, translated.body), headers={}
         )
         return await _answered(translator, request, await self.inner(asks))
+
+    def _spoken(self, service: object) -> frozenset[str] | None:
+        return self.settings.speaks or _spoken(self.inner) or _spoken(service)
 
     def _between(self, operation: str, spoken: Collection[str]) -> Translator:
         for each in self.settings.translators:

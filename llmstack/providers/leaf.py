@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final, final
 
 from aiohttp import ClientTimeout
@@ -31,8 +32,9 @@ from llmstack.messages import Reply, Request, Response
 from llmstack.providers.format import Format, Operation
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.redact import conceal, request_id
+from llmstack.providers.reshape import as_stream, as_whole, dialect_of
 from llmstack.providers.secret import Secret
-from llmstack.providers.source import opened
+from llmstack.providers.source import EventSource
 from llmstack.providers.transport import Outgoing, Transport, timeout
 
 
@@ -115,14 +117,7 @@ class Leaf:
         try:
             if not 200 <= incoming.status <= 299:
                 raise await self._refusal(incoming)
-            progress = operation.progress if request.stream else None
-            if progress is not None and incoming.content_type == EVENTS:
-                if incoming.encoded:
-                    raise ProtocolError("the stream is compressed, which was not asked for")
-                reader = progress(request, incoming.headers)
-                reply = await opened(incoming, reader, endpoint=name, key=self.api_key)
-            else:
-                reply = await self._whole(operation, request, incoming)
+            reply = await self._understood(operation, request, incoming, name)
         except UpstreamError as error:
             error.status = incoming.status
             error.request_id = request_id(incoming.headers())
@@ -134,13 +129,34 @@ class Leaf:
                 incoming.close()
         return reply
 
-    async def _whole(self, operation: Operation, request: Request, incoming: Incoming) -> Response:
+    async def _understood(
+        self, operation: Operation, request: Request, incoming: Incoming, name: str | None
+    ) -> Reply:
+        """Return the reply in the shape that was asked for, whichever it came in."""
+        streamed = incoming.content_type == EVENTS
+        make = operation.progress
+        if make is None or not (streamed or request.stream):
+            return await self._whole(operation, incoming)
+        progress = make(request, incoming.headers)
+        prompt = partial(_prompt, operation, request)
+        if not streamed:
+            reply = await self._whole(operation, incoming)
+            return as_stream(dialect_of(request.operation), reply, progress, prompt)
+        if incoming.encoded:
+            raise ProtocolError("the stream is compressed, which was not asked for")
+        source = EventSource(incoming, progress, prompt, name, self.api_key)
+        if request.stream:
+            return await source.opened()
+        body = as_whole(dialect_of(request.operation), await source.gathered(self.limit))
+        return Response(
+            body, incoming.status, {**incoming.kept(), "content-type": JSON}, source.usage
+        )
+
+    async def _whole(self, operation: Operation, incoming: Incoming) -> Response:
         if incoming.content_type in _PAGES:
             raise ProtocolError("the reply is a page, not JSON")
         body = await incoming.body(self.limit)
         usage = operation.usage(incoming.status, incoming.headers, body)
-        if request.stream and operation.progress is not None:
-            raise ProtocolError("a stream was asked for, and a whole reply came")
         return Response(body, incoming.status, incoming.kept(), usage)
 
     async def _refusal(self, incoming: Incoming) -> UpstreamError:
@@ -150,3 +166,7 @@ class Leaf:
             with suppress(UpstreamError):
                 body = await incoming.body(ERROR_MAX)
         return self.format.classify(incoming.status, incoming.headers(), body, wall=clock.wall())
+
+
+def _prompt(operation: Operation, request: Request) -> int:
+    return operation.prompt(request.body.data)

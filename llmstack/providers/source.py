@@ -1,7 +1,7 @@
 """The event stream of any wire format: from bytes to events, to its terminal or its end.
 
-What the events mean is told by a `Progress`, one for each format. `opened` waits for the
-first content and hands up an `EventStream`. What comes before is held, at most 256 KiB, and
+What the events mean is told by a `Progress`, one for each format. An `EventSource` waits for
+the first content and hands up an `EventStream`. What comes before is held, at most 256 KiB, and
 replayed; what goes wrong before is an ordinary exception of the tree. After it a failure is
 `StreamBroken`, and a clean end without the terminal is `StreamIncomplete`. Which of the two
 it is depends on the order of the events alone, not on how the network cut them. The tokens
@@ -17,6 +17,7 @@ from attrs import define, field
 
 from llmstack.call import Usage
 from llmstack.errors import (
+    ConnectionLost,
     EmptyResponse,
     ProtocolError,
     StreamBroken,
@@ -31,7 +32,7 @@ from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
 from llmstack.stream import EventStream
 
 
-__all__ = ["EventSource", "Progress", "opened"]
+__all__ = ["EventSource", "Progress"]
 
 #: Bytes of events that may come before the first content.
 PREAMBLE: Final = 256 << 10
@@ -78,37 +79,19 @@ class Progress(Protocol):
         ...
 
 
-def _unknown() -> int:
-    return 0
-
-
-async def opened(
-    incoming: Incoming,
-    progress: Progress,
-    prompt: Callable[[], int] = _unknown,
-    *,
-    endpoint: str | None = None,
-    key: Secret | None = None,
-) -> EventStream:
-    """Return the stream at its first content; raise what ends it before.
-
-    *prompt* guesses at the tokens of the prompt, should the provider not say. *endpoint* is
-    for the errors of the stream, and *key* is what they must not show. Whoever calls closes
-    *incoming* if this raises.
-    """
-    source = EventSource(incoming, progress, prompt, endpoint, key)
-    held = await source.preamble()
-    return EventStream(source, incoming.status, incoming.kept(), held=held)
-
-
 @final
 @define(eq=False)
 class EventSource:
-    """The source of an `EventStream`: reads when asked, and knows whether all has come."""
+    """The source of an `EventStream`: reads when asked, and knows whether all has come.
+
+    *prompt* guesses at the tokens of the prompt, should the provider not say. *endpoint* is
+    for the errors of the stream, and *key* is what they must not show. Whoever opens or
+    gathers it closes *incoming* if that raises.
+    """
 
     incoming: Incoming
     progress: Progress
-    prompt: Callable[[], int] = field(default=_unknown, repr=False)
+    prompt: Callable[[], int] = field(repr=False)
     endpoint: str | None = None
     key: Secret | None = field(default=None, repr=False)
     _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
@@ -129,7 +112,30 @@ class EventSource:
         """Whether the stream is over, with its terminal and without an error."""
         return self._over and self._failure is None and self.progress.whole
 
-    async def preamble(self) -> list[SSEEvent]:
+    async def opened(self) -> EventStream:
+        """Return the stream at its first content; raise what ends it before."""
+        held = await self._preamble()
+        return EventStream(self, self.incoming.status, self.incoming.kept(), held=held)
+
+    async def gathered(self, limit: int) -> list[SSEEvent]:
+        """Return all events of at most *limit* bytes; raise what ends them before the terminal.
+
+        Nothing has been handed up, so that is an ordinary error, whenever it comes.
+        """
+        held = await self._preamble()
+        room = limit - sum(len(event.raw) for event in held)
+        while not self._over and room >= 0:
+            events = await self._batch()
+            room -= sum(len(event.raw) for event in events)
+            held += events
+        if room < 0:
+            raise ProtocolError(f"the stream is longer than {limit} bytes")
+        if not self.complete:
+            raise self._failure or ConnectionLost("the stream ended before its terminal")
+        self.close()
+        return held
+
+    async def _preamble(self) -> list[SSEEvent]:
         """Return the events up to the first content, and those that came along with it."""
         held: list[SSEEvent] = []
         size = 0

@@ -117,7 +117,11 @@ class Answer:
         yield {"type": "content_block_stop", "index": 0}
         yield {
             "type": "message_delta",
-            "delta": {"stop_reason": self.stop_reason, "stop_sequence": None},
+            "delta": {
+                "stop_reason": self.stop_reason,
+                "stop_sequence": None,
+                "stop_details": None,
+            },
             "usage": {"output_tokens": len(self.words)},
         }
         yield {"type": "message_stop"}
@@ -131,6 +135,7 @@ class Answer:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
             "usage": {
                 "input_tokens": self.input_tokens,
                 "cache_creation_input_tokens": 0,

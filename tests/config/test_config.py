@@ -58,12 +58,38 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert ["gpt-4o", "other"] == [us.model_for("chat"), us.model_for("other")]
     assert ls.Capabilities(context=128_000, vision=False) == us.capabilities
     assert {"usa", "no-training"} == us.tags
-    assert isinstance(eu.service, OpenAI)
-    assert isinstance(us.service, OpenAI)
-    assert eu.service.transport is us.service.transport
-    assert ("http://127.0.0.1:9001/v1", 3.0) == (eu.service.base_url, eu.service.connect)
-    assert "sk-canary" == (eu.service.api_key.reveal() if eu.service.api_key else "")
-    assert (None, 1.5) == (us.service.api_key, us.service.connect)
+    one, two = eu.service.inner, us.service.inner
+    assert isinstance(one, OpenAI)
+    assert isinstance(two, OpenAI)
+    assert one.transport is two.transport
+    assert ("http://127.0.0.1:9001/v1", 3.0) == (one.base_url, one.connect)
+    assert "sk-canary" == (one.api_key.reveal() if one.api_key else "")
+    assert (None, 1.5) == (two.api_key, two.connect)
+
+
+FORMATS = """
+[endpoints]
+chat = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"] }}
+claude = {{ provider = "anthropic", base_url = "http://127.0.0.1:9002/v1", api_key = "{}" }}
+
+[routes.chat]
+layers = [{{ use = "round_robin", endpoints = ["chat", "claude"] }}]
+"""
+
+
+def test_an_endpoint_may_speak_another_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And callers of any dialect may ask it; what a host lacks of its format is translated."""
+    monkeypatch.setenv("KEY", "sk-ant")
+    chat, claude = endpoints(parse(FORMATS.format("env:KEY")).routes["chat"]).values()
+    leaf = claude.service.inner
+
+    assert isinstance(leaf, ls.Anthropic)
+    assert ("http://127.0.0.1:9002/v1", "sk-ant") == (
+        leaf.base_url,
+        leaf.api_key.reveal() if leaf.api_key else "",
+    )
+    assert {"chat", "messages", "responses"} == chat.service.speaks
+    assert {"chat", "messages", "responses"} <= claude.service.speaks
 
 
 def test_a_route_can_stand_where_an_endpoint_does(monkeypatch: pytest.MonkeyPatch) -> None:

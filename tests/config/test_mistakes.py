@@ -230,8 +230,22 @@ def test_a_name_is_not_listed_twice() -> None:
             f"{RIGHT}[endpoints.us]\nmodels = {{}}\nmodel = 'a'\n{BASICS}",
             ["6: endpoints.us: models and model exclude each other: a map, or one name for all"],
         ),
+        (
+            f"{RIGHT}[endpoints.us]\nspeaks = ['chat', 'messages']\n{BASICS}",
+            [
+                "6: endpoints.us: speaks: of openai it can name chat, embeddings, models, responses",
+            ],
+        ),
     ],
-    ids=["empty", "no tables", "wrong tables", "names", "missing", "exclusive"],
+    ids=[
+        "empty",
+        "no tables",
+        "wrong tables",
+        "names",
+        "missing",
+        "exclusive",
+        "of another format",
+    ],
 )
 def test_the_whole(text: str, expected: list[str]) -> None:
     """What is missing has the line of the nearest thing that is there."""

@@ -28,6 +28,7 @@ WORDS: Final = {
     "price": ("table", "none"),
     "capabilities": ("table", "none"),
     "tags": ("array", "``[]``"),
+    "speaks": ("array", "none"),
     "policy": ("table", "see below"),
     "probes": ("table", "see below"),
     "explore": ("table", "see below"),

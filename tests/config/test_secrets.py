@@ -36,7 +36,7 @@ def key_in(config: object) -> str:
     endpoints = [
         e for layer in config.routes["chat"].layers for e in getattr(layer, "endpoints", ())
     ]
-    leaf = endpoints[0].service
+    leaf = endpoints[0].service.inner
     assert isinstance(leaf, OpenAI)
     assert leaf.api_key is not None
     return leaf.api_key.reveal()

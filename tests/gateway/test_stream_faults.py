@@ -13,22 +13,24 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from tests.gateway.faults import connecting, framing
-from tests.gateway.faults.case import Answer, Case, Cut, Explained, Left, Spare, Told, Variant
-from tests.gateway.faults.dialects import CHAT, Dialect
+from tests.gateway.faults import connecting, content, framing, sse
+from tests.gateway.faults.case import Case, Explained, Variant
+from tests.gateway.faults.dialects import CHAT
 from tests.gateway.faults.judge import check
 from tests.gateway.faults.world import play
 from tests.gateway.stage import run
 
 
-TABLES: Final = (connecting, framing)
+TABLES: Final = (connecting, framing, sse, content)
 CASES: Final[tuple[Case, ...]] = tuple(case for table in TABLES for case in table.CASES)
 EXPLAINED: Final[tuple[Explained, ...]] = tuple(
     each for table in TABLES for each in table.EXPLAINED
 )
 
 #: Cases that do not come out as the catalogue says, and why.
-PENDING: Final[dict[str, str]] = {}
+PENDING: Final[dict[str, str]] = {
+    "case-33-comments-instead-of-silence-committed": "the source of a leaf does not tell `heard`",
+}
 
 
 def marked(case: Case) -> Any:  # noqa: ANN401 -- of pytest, and without a public name

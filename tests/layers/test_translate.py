@@ -148,6 +148,19 @@ def test_who_does_not_say_is_asked_as_it_is() -> None:
     assert frozenset() == LAYER(plain).speaks
 
 
+def test_what_an_endpoint_speaks_may_be_told_for_it() -> None:
+    """For a callable that does not say so, and for a server that has a part of a format."""
+    told = Translate([Shout()], speaks=["shout"])
+    plain = ScriptedService[ls.Request, Any]([heard("HI")])
+    talker = leaf(heard("HI"), speaks="chat")
+
+    run_virtual(told(plain)(ls.Request("m", ASKED)))
+    run_virtual(told(talker)(ls.Request("m", ASKED)))
+
+    assert ["shout", "shout"] == [plain.calls[0][1].operation, talker.asked[0].operation]
+    assert {"chat", "shout"} == told(talker).speaks
+
+
 def test_without_a_router_the_leaf_below_is_asked() -> None:
     """A stack may have one endpoint only, which is its floor."""
     shouter = leaf(heard("HI"))

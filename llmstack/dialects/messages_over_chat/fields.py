@@ -26,7 +26,6 @@ MARKS: Final = frozenset(
         "allowed_callers",
         "citations",
         "defer_loading",
-        "disable_parallel_tool_use",
         "display",
         "eager_input_streaming",
         "input_examples",

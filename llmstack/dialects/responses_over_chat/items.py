@@ -86,13 +86,11 @@ def _take(item: JSON, path: str, talk: _Talk) -> None:
     kind = item.get("type")
     if kind is None:
         kind = "message" if "role" in item else "item_reference"
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
-    if reader is not None:
-        reader(item, path, talk)
-    elif kind in ITEMS:
-        raise cannot(f"{path}.type", ITEMS[kind].words)
-    else:
+    if not isinstance(kind, str) or kind not in ITEMS:
         raise cannot(f"{path}.type")
+    if kind not in _READERS:
+        raise cannot(f"{path}.type", ITEMS[kind].words)
+    _READERS[kind](item, path, talk)
 
 
 def _message(item: JSON, path: str, talk: _Talk) -> None:

@@ -62,10 +62,9 @@ def _short(parts: list[Part]) -> Content:
 
 def _read(part: JSON, path: str, told: Told, readers: Mapping[str, _Reader]) -> Part:
     kind = part.get("type")
-    reader = readers.get(kind) if isinstance(kind, str) else None
-    if reader is None:
+    if not isinstance(kind, str) or kind not in readers:
         raise cannot(f"{path}.type")
-    said = reader(part, path, told)
+    said = readers[kind](part, path, told)
     if part.get(_BREAK) is not None:
         said[_BREAK] = part[_BREAK]
     return said

@@ -20,6 +20,7 @@ from llmstack.call import Usage
 from llmstack.errors import ProtocolError
 from llmstack.providers.anthropic.classify import classify
 from llmstack.providers.anthropic.usage import counted, usage_of
+from llmstack.providers.estimate import text_bytes
 from llmstack.providers.said import as_object, decoded
 from llmstack.providers.template import Shape, Template
 
@@ -33,7 +34,8 @@ SHAPE: Final = Shape.of("text", "thinking", "partial_json", mark=b"", padding=rb
 
 #: Blocks that are empty when they start.
 _SPOKEN: Final = frozenset({"text", "thinking"})
-_DELTAS: Final = ("text", "thinking", "partial_json", "citation", "content")
+_TEXTS: Final = ("text", "thinking", "partial_json")
+_DELTAS: Final = (*_TEXTS, "citation", "content")
 
 
 def says(block: object) -> bool:
@@ -57,12 +59,18 @@ class Progress:
     begun: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
     _counts: Mapping[str, int] = field(factory=dict, init=False, repr=False)
+    _text: int = field(default=0, init=False, repr=False)
     _template: Template = field(factory=partial(Template, SHAPE), init=False, repr=False)
 
     @property
     def whole(self) -> bool:
         """Whether the stream may end here."""
         return self.done
+
+    @property
+    def text(self) -> int:
+        """Bytes of content so far."""
+        return self._text + self._template.text
 
     @property
     def unsaid(self) -> None:
@@ -112,6 +120,7 @@ class Progress:
         return event
 
     def _delta(self, delta: object, data: bytes) -> None:
+        self._text += text_bytes(delta, _TEXTS)
         if any(map(as_object(delta).get, _DELTAS)):
             self.begun = True
             self._template.learn(data)

@@ -52,11 +52,15 @@ _EXACT: Final[Mapping[str, Kind]] = {
             "content_policy_violation",
             "invalid_prompt",
             "responsibleaipolicyviolation",
+            # Of a response that failed.
+            *("image_content_policy_violation", "bio_policy", "misalignment_policy_violation"),
         ),
         ContentFiltered,
     ),
     "invalid_api_key": AuthFailed,
-    "unsupported_country_region_territory": PermissionDenied,
+    **dict.fromkeys(
+        ("unsupported_country_region_territory", "data_residency_mismatch"), PermissionDenied
+    ),
     **dict.fromkeys(("model_not_found", "deploymentnotfound"), ModelNotFound),
     **dict.fromkeys(
         (
@@ -79,6 +83,16 @@ _SPENT: Final = re.compile(
 #: What the vaguer codes stand for, where no status says it.
 _AS_STATUS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("invalid_request_error", "badrequesterror", "bad_request"), 400),
+    # Of a response that failed: an image that cannot be used.
+    **dict.fromkeys(
+        (
+            *("invalid_image", "invalid_image_format", "invalid_base64_image"),
+            *("invalid_image_url", "invalid_image_mode", "unsupported_image_media_type"),
+            *("image_too_large", "image_too_small", "image_file_too_large", "image_parse_error"),
+            *("empty_image_file", "failed_to_download_image", "image_file_not_found"),
+        ),
+        400,
+    ),
     **dict.fromkeys(("authentication_error", "authenticationerror", "unauthorized"), 401),
     **dict.fromkeys(("permission_error", "permissiondeniederror", "forbidden"), 403),
     **dict.fromkeys(("not_found_error", "notfounderror", "not_found"), 404),
@@ -97,6 +111,7 @@ _AS_STATUS: Final[Mapping[str, int]] = {
         429,
     ),
     **dict.fromkeys(("bad_gateway", "upstream_error"), 502),
+    "vector_store_timeout": 504,
     **dict.fromkeys(("service_unavailable", "service_unavailable_error", "unavailable_error"), 503),
 }
 

@@ -7,23 +7,25 @@ Its bytes go on as they are. A reply of usual size is decoded once to look at it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from llmstack.call import Usage
 from llmstack.errors import EmptyResponse, ProtocolError
-from llmstack.messages import Request
-from llmstack.providers.format import Headers, Operation
+from llmstack.providers.format import Headers
 from llmstack.providers.openai.classify import classify
-from llmstack.providers.openai.progress import Progress, failed_finish, has_content
+from llmstack.providers.openai.progress import failed_finish, has_content
 from llmstack.providers.openai.usage import usage_in, usage_of
 from llmstack.providers.said import as_object, decoded
 
 
-__all__ = ["operations", "usage_after"]
+__all__ = ["DECODED", "completion", "listed", "models", "usage_after"]
+
+#: Bytes of a reply that are decoded.
+DECODED: Final = 64 << 10
 
 
-def _chat(reply: Mapping[str, Any]) -> bool:
+def completion(reply: Mapping[str, Any]) -> bool:
+    """Whether a chat completion says anything; raises if it was given up."""
     choices = reply.get("choices")
     for choice in map(as_object, choices if isinstance(choices, list) else ()):
         failed = failed_finish(choice)
@@ -35,11 +37,13 @@ def _chat(reply: Mapping[str, Any]) -> bool:
     return False
 
 
-def _listed(reply: Mapping[str, Any]) -> bool:
+def listed(reply: Mapping[str, Any]) -> bool:
+    """Whether a list has anything in it."""
     return bool(reply.get("data"))
 
 
-def _list(reply: Mapping[str, Any]) -> bool:
+def models(reply: Mapping[str, Any]) -> bool:
+    """Whether there is a list: a server without models is no broken server."""
     return isinstance(reply.get("data"), list)
 
 
@@ -49,7 +53,7 @@ def usage_after(
     headers: Headers,
     body: bytes,
     *,
-    most: int = 64 << 10,
+    most: int = DECODED,
 ) -> Usage | None:
     """Return the tokens of a whole reply; raise if it is an error, unreadable, or empty.
 
@@ -70,18 +74,3 @@ def usage_after(
     if not says(reply):
         raise EmptyResponse
     return usage_of(reply.get("usage"))
-
-
-def operations(*, done_is_terminal: bool = False) -> Mapping[str, Operation]:
-    """Return what the format can do, for a host whose ``[DONE]`` is a terminal or is not."""
-
-    def progress(_request: Request, headers: Headers) -> Progress:
-        return Progress(headers, done_is_terminal)
-
-    return {
-        "chat": Operation("/chat/completions", partial(usage_after, _chat), progress=progress),
-        # One vector of 1,536 numbers has 20 KB and takes 0.2 ms to decode.
-        "embeddings": Operation("/embeddings", partial(usage_after, _listed, most=4 << 10)),
-        # A server without models is no broken server.
-        "models": Operation("/models", partial(usage_after, _list), method="GET"),
-    }

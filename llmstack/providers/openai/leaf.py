@@ -16,7 +16,7 @@ from llmstack.providers.address import sendable, url, usable
 from llmstack.providers.format import Format
 from llmstack.providers.leaf import Leaf
 from llmstack.providers.openai.classify import classify
-from llmstack.providers.openai.complete import operations
+from llmstack.providers.openai.operations import operations
 from llmstack.providers.secret import Secret, as_secret
 from llmstack.providers.transport import Transport
 
@@ -30,8 +30,9 @@ class OpenAI:
     """A provider at *base_url*, which ends in ``/v1`` for most; ``await leaf(request)``.
 
     *connect* bounds name, address and handshake, in seconds. A complete reply has at most
-    *limit* bytes. *done_is_terminal* is for hosts that leave out the finish of a stream.
-    Leaves that are given one *transport* share its connections.
+    *limit* bytes. *done_is_terminal* is for hosts that leave out the finish of a stream;
+    *asks_usage* is False for those that refuse to be asked for its tokens. Leaves that are
+    given one *transport* share its connections.
 
     >>> OpenAI("http://127.0.0.1:9001/v1/", api_key="sk-123")
     OpenAI(base_url='http://127.0.0.1:9001/v1', api_key=***, connect=3.0)
@@ -46,12 +47,14 @@ class OpenAI:
     organization: str | None = field(default=None, validator=sendable, kw_only=True, repr=False)
     limit: int = field(default=64 << 20, validator=validators.ge(1), kw_only=True, repr=False)
     done_is_terminal: bool = field(default=False, kw_only=True, repr=False)
+    asks_usage: bool = field(default=True, kw_only=True, repr=False)
     _leaf: Leaf = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         of = f"OpenAI-Organization: {self.organization}\r\n" if self.organization else ""
+        can = operations(done_is_terminal=self.done_is_terminal, asks_usage=self.asks_usage)
         self._leaf = Leaf(
-            Format(operations(done_is_terminal=self.done_is_terminal), classify, _bearer),
+            Format(can, classify, _bearer),
             self.base_url,
             self.api_key,
             self.transport,

@@ -116,6 +116,9 @@ class Progress:
             raise ProtocolError("an event is not a JSON object")
         if chunk.get("error") or chunk.get("object") == "error" or name == "error":
             raise classify(200, self.headers(), data, "event")
+        return self._chunk(chunk, data)
+
+    def _chunk(self, chunk: Mapping[str, Any], data: bytes) -> bool:
         choices = chunk.get("choices") or ()
         if not isinstance(choices, (list, tuple)):
             raise ProtocolError("the choices of an event are no list")

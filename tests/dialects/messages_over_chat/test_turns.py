@@ -294,7 +294,7 @@ def test_the_system_prompt_comes_first(system: object, becomes: object) -> None:
 
 def test_a_system_prompt_is_text() -> None:
     """Nothing else is said there."""
-    with pytest.raises(Untranslatable, match="cannot say system.1$"):
+    with pytest.raises(Untranslatable, match=r"cannot say system\.1$"):
         said(("user", "hi"), system=[HI, IMAGE])
 
 

@@ -7,6 +7,7 @@ content, and the healthy endpoint must not be asked. What makes no sense is expl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -16,25 +17,31 @@ from attrs import field, frozen
 
 from llmstack.call import Usage
 from llmstack.providers.transport import Transport
-from llmstack.testing.upstream import Step, expect_request, sleep
+from llmstack.testing.upstream import Peer, Step, expect_request, send, sleep
 from tests.gateway.faults.dialects import Dialect
 
 
 __all__ = [
+    "DONE",
     "ENDING",
+    "FINISH",
     "HEAD",
     "LAST",
     "ONE",
     "OPENING",
+    "PING",
     "PLAIN",
+    "REST",
     "SOON",
     "TWO",
+    "USAGE",
     "USED",
     "WHOLE",
     "Act",
     "Answer",
     "Case",
     "Cut",
+    "Drip",
     "Expected",
     "Explained",
     "Left",
@@ -50,6 +57,8 @@ __all__ = [
     "every",
     "fault",
     "fine",
+    "page",
+    "short",
     "told",
 ]
 
@@ -102,16 +111,48 @@ class Said:
         """The bytes of it between two places."""
         return Said(lambda d: self.of(d)[start:end], self.framed)
 
+    def lines(self, end: bytes) -> Said:
+        """The same with another end of each line."""
+        return self.swapped(b"\n", end)
+
     def bare(self) -> Said:
         """The same without the framing of a chunk."""
         return Said(self.of, framed=False)
+
+    def torn(self, mark: bytes, behind: int = 0) -> tuple[Said, Said]:
+        """What comes before *mark*, or so many bytes *behind* its start, and the rest."""
+        return (
+            Said(lambda d: self.of(d)[: self.of(d).rindex(mark) + behind], self.framed),
+            Said(lambda d: self.of(d)[self.of(d).rindex(mark) + behind :], self.framed),
+        )
 
     def swapped(self, old: bytes, new: bytes) -> Said:
         """The same with other bytes in place of some."""
         return Said(lambda d: self.of(d).replace(old, new), self.framed)
 
 
-Part = bytes | Step | Said
+@final
+@frozen
+class Drip:
+    """The same byte by byte, one in so many *seconds*; with 0 as soon as the last was read."""
+
+    said: Said
+    seconds: float = 0.0
+
+    def step(self, dialect: Dialect) -> Step:
+        """What the upstream does."""
+        data = self.said.of(dialect)
+
+        async def dripping(peer: Peer) -> None:
+            for byte in data:
+                await send(chunk(bytes([byte])))(peer)
+                for _ in range(5):
+                    await asyncio.sleep(self.seconds / 5)
+
+        return dripping
+
+
+Part = bytes | Step | Said | Drip
 
 HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
@@ -121,13 +162,20 @@ HEAD: Final = (
 PLAIN: Final = HEAD.replace(b"Transfer-Encoding: chunked", b"Connection: close")
 LAST: Final = b"0\r\n\r\n"
 
+#: What the gateway says to a caller that waits.
+PING: Final = Said(lambda d: d.ping)
+
 #: So that what was sent before has been read, and has gone on to the caller.
 SOON: Final = sleep(0.02)
 
 OPENING: Final = Said(lambda d: d.opening())
 ONE: Final = Said(lambda d: d.text("one "))
 TWO: Final = Said(lambda d: d.text("two"))
-ENDING: Final = Said(lambda d: d.ending())
+FINISH: Final = Said(lambda d: d.finish())
+USAGE: Final = Said(lambda d: d.usage(3, 2))
+DONE: Final = Said(lambda d: d.last())
+ENDING: Final = FINISH + USAGE + DONE
+REST: Final = (TWO, ENDING)
 WHOLE: Final = (OPENING, ONE, TWO, ENDING)
 
 
@@ -250,6 +298,8 @@ class Case:
 
 
 def _on_the_wire(part: Part, dialect: Dialect) -> bytes | Step:
+    if isinstance(part, Drip):
+        return part.step(dialect)
     if isinstance(part, Said):
         data = part.of(dialect)
         return chunk(data) if part.framed else data
@@ -321,3 +371,18 @@ def fine(
     return tuple(cases)
 
 
+def short(number: int, name: str, head: bytes, *parts: Part) -> tuple[Case, ...]:
+    """A good end of the body, and none of the answer; before content that is no answer at all."""
+    setup = Setup(goes=head == PLAIN)
+    lost = broken(OPENING, ONE, error="StreamIncomplete")
+    opening, one = (OPENING, ONE) if head == HEAD else (OPENING.bare(), ONE.bare())
+    return (
+        *fault(number, name, (head, opening, *parts), "EmptyResponse", setup),
+        Case(number, name, "committed", (head, opening, one, SOON, *parts), lost, setup),
+    )
+
+
+def page(status: bytes, kind: bytes, body: bytes, more: bytes = b"") -> bytes:
+    """A whole reply."""
+    about = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
+    return b"HTTP/1.1 %b\r\n%b%b\r\n%b" % (status, about, more, body)

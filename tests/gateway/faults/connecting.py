@@ -17,7 +17,6 @@ from llmstack.testing.upstream import ScriptedUpstream, Step, expect_request, fi
 from tests.gateway.faults.case import (
     HEAD,
     LAST,
-    OPENING,
     WHOLE,
     Case,
     Explained,
@@ -55,7 +54,7 @@ async def full(_script: Sequence[Step]) -> AsyncIterator[Place]:
         own.listen(0)
         for _ in range(2):
             other = opened.enter_context(socket.socket())
-            other.setblocking(False)  # noqa: FBT003 -- the standard library's
+            other.setblocking(False)
             other.connect_ex(own.getsockname())
         yield Place(f"http://127.0.0.1:{own.getsockname()[1]}/v1")
 
@@ -74,7 +73,11 @@ class Names(AbstractResolver):
         self.asked += 1
         if host != self.host or self.asked <= self.lost:
             raise OSError(None, "canary")
-        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
+            )
+        ]
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -103,7 +106,9 @@ async def without_tls(script: Sequence[Step]) -> AsyncIterator[Place]:
         yield Place(upstream.base_url.replace("http:", "https:"))
 
 
-def head(number: int, name: str, *parts: bytes | Step, error: str = "ProtocolError") -> tuple[Case, ...]:
+def head(
+    number: int, name: str, *parts: bytes | Step, error: str = "ProtocolError"
+) -> tuple[Case, ...]:
     """Something wrong in the head of the reply."""
     return fault(number, name, parts, error)
 

@@ -20,6 +20,7 @@ class Dialect(Protocol):
     who: str
     name: ClassVar[str]
     path: ClassVar[str]
+    ping: ClassVar[bytes]
 
     def by(self, who: str) -> Dialect:
         """The same from the mouth of another."""
@@ -45,8 +46,20 @@ class Dialect(Protocol):
         """An event with a piece of the arguments of a tool call."""
         ...
 
-    def ending(self) -> bytes:
-        """The events of a good end, with the usage."""
+    def finish(self) -> bytes:
+        """The events by which an answer ends well, but for the usage and the last of all."""
+        ...
+
+    def usage(self, prompt: int, completion: int) -> bytes:
+        """The event that counts the tokens."""
+        ...
+
+    def last(self) -> bytes:
+        """The very last event."""
+        ...
+
+    def whole(self, words: str) -> bytes:
+        """The body of a reply that is no stream."""
         ...
 
     def error(self, code: str) -> bytes:
@@ -77,6 +90,7 @@ class Chat:
     who: str = "a"
     name: ClassVar[str] = "chat"
     path: ClassVar[str] = "/v1/chat/completions"
+    ping: ClassVar[bytes] = b": ping\n\n"
 
     def by(self, who: str) -> Chat:
         return Chat(who)
@@ -100,8 +114,18 @@ class Chat:
         one = {"index": 0, "id": "call_1", "type": "function", "function": named}
         return self.chunk({"tool_calls": [one]})
 
-    def ending(self) -> bytes:
-        return self.chunk({}, "stop") + self.usage(3, 2) + event("[DONE]")
+    def finish(self) -> bytes:
+        return self.chunk({}, "stop")
+
+    def last(self) -> bytes:
+        return event("[DONE]")
+
+    def whole(self, words: str) -> bytes:
+        message = {"role": "assistant", "content": words, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        counted = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+        of = {"id": f"chatcmpl-{self.who}", "object": "chat.completion", "created": 1, "model": "m"}
+        return json.dumps({**of, "choices": [choice], "usage": counted}).encode()
 
     def error(self, code: str) -> bytes:
         return event({"error": {"message": "canary words", "type": code, "code": code}})
@@ -120,9 +144,7 @@ class Chat:
         assert {"message", "type", "param", "code"} == data["error"].keys()
         return str(data["error"]["code"])
 
-    def chunk(
-        self, delta: dict[str, Any], finish: str | None = None, index: object = 0
-    ) -> bytes:
+    def chunk(self, delta: dict[str, Any], finish: str | None = None, index: object = 0) -> bytes:
         """One chunk of a completion."""
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
         return event(self.frame([choice]))

@@ -9,11 +9,9 @@ from typing import Final
 from llmstack.testing.upstream import (
     Peer,
     ScriptedUpstream,
-    Step,
     fin,
     rst,
     send,
-    sleep,
     stall,
 )
 from tests.gateway.faults.case import (
@@ -31,11 +29,12 @@ from tests.gateway.faults.case import (
     Explained,
     Said,
     Setup,
-    broken,
     chunk,
     every,
     fault,
     fine,
+    page,
+    short,
 )
 
 
@@ -55,23 +54,6 @@ def encoded(how: bytes) -> bytes:
 def zipped(parts: tuple[Said, ...], end: int | None = None) -> Said:
     """A body that is compressed, up to some of its bytes."""
     return Said(lambda d: gzip.compress(b"".join(part.of(d) for part in parts))[:end])
-
-
-def incomplete(number: int, name: str, head: bytes, *parts: bytes | Step | Said) -> tuple[Case, ...]:
-    """A good end of the body, and none of the answer; before content that is no answer at all."""
-    lost = broken(OPENING, ONE, error="StreamIncomplete")
-    setup = Setup(goes=head == PLAIN)
-    opening, one = (OPENING, ONE) if head == HEAD else (OPENING.bare(), ONE.bare())
-    return (
-        *fault(number, name, (head, opening, *parts), "EmptyResponse", setup),
-        Case(number, name, "committed", (head, opening, one, SOON, *parts), lost, setup),
-    )
-
-
-def page(status: bytes, kind: bytes, body: bytes, more: bytes = b"") -> bytes:
-    """A whole reply."""
-    length = b"Content-Length: %d\r\n" % len(body)
-    return b"HTTP/1.1 " + status + b"\r\nContent-Type: " + kind + b"\r\n" + length + more + b"\r\n" + body
 
 
 async def moved(peer: Peer) -> None:
@@ -99,9 +81,9 @@ CASES: Final[tuple[Case, ...]] = (
     *every(17, "rst-inside-a-chunk", (TOO_LONG, SOON, rst), "ConnectionLost"),
     *every(18, "bad-chunk-size", (b"xyz\r\ncanary\r\n",), "ProtocolError"),
     *every(18, "bad-end-of-a-chunk", (b"2\r\nda-canary",), "ProtocolError"),
-    *incomplete(19, "clean-end-without-terminal", HEAD, LAST),
-    *incomplete(20, "end-of-connection", PLAIN, fin),
-    *incomplete(20, "end-of-connection-in-an-event", PLAIN, TWO.part(0, 30).bare(), fin),
+    *short(19, "clean-end-without-terminal", HEAD, LAST),
+    *short(20, "end-of-connection", PLAIN, fin),
+    *short(20, "end-of-connection-in-an-event", PLAIN, TWO.part(0, 30).bare(), fin),
     *fine(
         20,
         "end-of-connection-behind-the-terminal",
@@ -126,9 +108,7 @@ CASES: Final[tuple[Case, ...]] = (
         (HEAD.replace(b"200 OK", b"500 No"), chunk(b"canary" * 10_000) * 100),
         "ServerError",
     ),
-    *fault(
-        26, "length-0", (page(b"200 OK", b"text/event-stream", b""),), "EmptyResponse", KEPT
-    ),
+    *fault(26, "length-0", (page(b"200 OK", b"text/event-stream", b""),), "EmptyResponse", KEPT),
     *fault(27, "no-content", (b"HTTP/1.1 204 No Content\r\n\r\n",), "EmptyResponse", KEPT),
     *fault(28, "redirect", (moved,), "ProtocolError", KEPT),
     *fine(29, "extra-bytes", (HEAD, *WHOLE, LAST + EXTRA), setup=Setup(goes=True, twice=True)),

@@ -231,21 +231,20 @@ async def play(case: Case, dialect: Dialect) -> Seen:
 async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
     """Serve the request, and some time behind it."""
     setup = seen.case.setup
-    async with asyncio.TaskGroup() as group:
-        async with serving(stack, **setup.gateway) as url:
-            if setup.warm:
-                await _asked(seen, url)
-                seen.calls.log.clear()
-                seen.attempts.log.clear()
-            seen.began = clock.now()
-            asking = group.create_task(_asked(seen, url, setup.acts))
-            if setup.stop is None:
-                await asyncio.wait([asking])
-                await asyncio.sleep(AFTER)
-            else:
-                await asyncio.sleep(setup.stop)
-            if setup.twice:
-                seen.again = await _asked(seen, url)
+    async with asyncio.TaskGroup() as group, serving(stack, **setup.gateway) as url:
+        if setup.warm:
+            await _asked(seen, url)
+            seen.calls.log.clear()
+            seen.attempts.log.clear()
+        seen.began = clock.now()
+        asking = group.create_task(_asked(seen, url, setup.acts))
+        if setup.stop is None:
+            await asyncio.wait([asking])
+            await asyncio.sleep(AFTER)
+        else:
+            await asyncio.sleep(setup.stop)
+        if setup.twice:
+            seen.again = await _asked(seen, url)
     seen.heard = asking.result()
 
 

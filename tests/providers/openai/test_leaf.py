@@ -29,7 +29,7 @@ from llmstack.errors import (
 )
 from llmstack.messages import EventStream, Request, Response
 from llmstack.providers.openai import OpenAI
-from llmstack.providers.openai.complete import operations
+from llmstack.providers.openai.operations import operations
 from llmstack.providers.secret import Secret
 from llmstack.testing.provider import Cut, FakeProvider, Reply
 from llmstack.testing.upstream import ScriptedUpstream, expect_request, sleep, stall
