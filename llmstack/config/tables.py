@@ -93,7 +93,7 @@ class EndpointTable:
         known = SPOKEN[self.provider]
         if self.speaks is not None and not self.speaks <= known:
             told = ", ".join(sorted(known))
-            raise ConfigError(f"speaks: of {self.provider} it can name {told}")
+            raise ConfigError(f"speaks: {self.provider} has {told}")
 
 
 @final

@@ -11,8 +11,9 @@ here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final, final
+from typing import Any, Final, final
 
 from aiohttp import web
 from attrs import define, field
@@ -59,9 +60,8 @@ async def relay(
         problem = desk.problem_of(error, call.id, call.sent)
     else:
         return
-    with suppress(_ClientGone):
-        # Nothing comes behind a terminal, even if the client has not taken it yet.
-        await client.break_off(b"" if _is_whole(stream) else tell(problem, call.id))
+    # Nothing comes behind a terminal, even if the client has not taken it yet.
+    client.break_off(b"" if _is_whole(stream) else tell(problem, call.id))
 
 
 def _is_whole(stream: EventStream) -> bool:
@@ -124,24 +124,30 @@ class _Client:
             with patience(transport, self.seconds):
                 await self.response.write_eof()
 
-    async def break_off(self, event: bytes) -> None:
+    def break_off(self, event: bytes) -> None:
         """Write what was begun, and *event*; without one, the end. Then close the connection."""
-        if not self.over:
-            await self.write(bytes(self.rest) + event, last=not event)
         transport = self.request.transport
-        if transport is not None:
-            transport.close()  # what has been written is sent first
-            if transport.get_write_buffer_size():
-                asyncio.get_running_loop().call_later(LAST, transport.abort)
+        if transport is None:
+            return
+        rest = bytes(self.rest)
+        if not self.over:
+            _push(self.response.write(rest + event) if event else self.response.write_eof(rest))
+        transport.close()  # what has been written is sent first
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST, transport.abort)
 
     def ping(self, event: bytes) -> None:
         """Write *event* if the client has taken everything else."""
         transport = self.request.transport
-        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
-            return
-        # Nothing waits, so this does not either, and needs no task.
-        with suppress(StopIteration):
-            self.response.write(event).send(None)
+        if transport is not None and not transport.get_write_buffer_size():
+            _push(self.response.write(event))
+
+
+def _push(writing: Coroutine[Any, Any, None]) -> None:
+    """Let *writing* begin, which is all: it then only waits for the client to take it."""
+    with suppress(StopIteration, ConnectionError):
+        writing.send(None)
+    writing.close()
 
 
 @final

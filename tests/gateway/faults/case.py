@@ -146,8 +146,8 @@ class Drip:
         async def dripping(peer: Peer) -> None:
             for byte in data:
                 await send(chunk(bytes([byte])))(peer)
-                for _ in range(5):
-                    await asyncio.sleep(self.seconds / 5)
+                for _ in range(1 if self.seconds else 5):
+                    await asyncio.sleep(self.seconds)
 
         return dripping
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from llmstack.call import Usage
-from llmstack.testing.upstream import sleep
+from llmstack.testing.upstream import Peer, Step, fin, send
 from tests.gateway.faults.case import (
     DONE,
     ENDING,
@@ -31,9 +32,10 @@ from tests.gateway.faults.case import (
     every,
     fault,
     fine,
-    short,
 )
-from tests.gateway.faults.dialects import CHAT, Chat, Dialect, event
+from tests.gateway.faults.dialects import Chat, event
+from tests.gateway.faults.world import Client
+from tests.gateway.stage import get, talk
 
 
 __all__ = ["CASES", "EXPLAINED"]
@@ -44,7 +46,9 @@ def chat(make: Any) -> Said:  # noqa: ANN401 -- a function of the one dialect th
     return Said(lambda d: make(Chat(d.who)))
 
 
-def ends(number: int, name: str, *ending: Said, expected: Answer, setup: Setup = Setup()) -> tuple[Case, ...]:
+def ends(
+    number: int, name: str, *ending: Said, expected: Answer, setup: Setup = Setup()
+) -> tuple[Case, ...]:
     """An answer with another ending, in one piece and behind content."""
     early = (HEAD, OPENING, ONE, TWO, *ending, LAST)
     late = (HEAD, OPENING, ONE, SOON, TWO, *ending, LAST)
@@ -77,20 +81,105 @@ def of_many(d: Chat) -> bytes:
 
 MANY: Final = chat(of_many)
 
+#: Bytes that may be taken of something without an end: a limit of ours, and what kernels hold.
+MOST: Final = 16 << 20
+LINE: Final = b"data: " + b"x" * 1017 + b"\n"
+TINY: Final = Said(lambda d: d.text("x") * 20_000)
+CALL: Final = Said(lambda d: d.call('{"command": "rm -rf /tmp/'))
+
+
+def flood(what: bytes) -> Step:
+    """Send 50 MB of *what*; not so much may be taken."""
+    block = what * ((1 << 16) // len(what))
+
+    async def flooding(peer: Peer) -> None:
+        for n in range(800):
+            await send(block)(peer)
+            assert n * len(block) < MOST
+
+    return flooding
+
+
+async def health(client: Client) -> None:
+    """Ask for the health of the gateway while it streams; it must not wait for the end."""
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(client.to_the_end())
+        for _ in range(3):
+            assert 200 == (await talk(client.url, get("/livez"))).status
+        assert not reading.done()
+
+
+def dripped(by: str, pings: int, setup: Setup, error: str = "UpstreamTimeout") -> Case:
+    """A drip that is never silent for long."""
+    parts = (HEAD, OPENING, ONE, Drip(TWO, 9.0))
+    cut = broken(OPENING, ONE, *(PING,) * pings, error=error)
+    return Case(52, f"drip-ended-by-{by}", "committed", parts, cut, setup)
+
+
 CASES: Final[tuple[Case, ...]] = (
-    *ends(41, "done-with-spaces", FINISH, USAGE, DONE.swapped(b"[DONE]", b"  [DONE] "), expected=Answer((OPENING, ONE, TWO, FINISH, USAGE, DONE.swapped(b"[DONE]", b"  [DONE] ")))),
+    *ends(
+        41,
+        "done-with-spaces",
+        FINISH,
+        USAGE,
+        DONE.swapped(b"[DONE]", b"  [DONE] "),
+        expected=Answer((OPENING, ONE, TWO, FINISH, USAGE, DONE.swapped(b"[DONE]", b"  [DONE] "))),
+    ),
     *ends(41, "done-twice", ENDING, DONE, expected=Answer()),
     *ends(41, "done-and-more", ENDING, LATE, expected=Answer()),
-    *fine(41, "done-and-no-end", (HEAD, *WHOLE, FLOOD), (HEAD, OPENING, ONE, SOON, *REST, FLOOD), setup=Setup(goes=True)),
+    *fine(
+        41,
+        "done-and-no-end",
+        (HEAD, *WHOLE, FLOOD),
+        (HEAD, OPENING, ONE, SOON, *REST, FLOOD),
+        setup=Setup(goes=True),
+    ),
     *ends(41, "done-left-out", FINISH, USAGE, expected=Answer()),
     *ends(41, "done-without-its-end", FINISH, USAGE, DONE.part(0, -1), expected=Answer()),
     *ends(42, "finish-twice", FINISH, AGAIN, USAGE, DONE, expected=Answer()),
     *ends(42, "content-behind-the-finish", FINISH, LATE, USAGE, DONE, expected=Answer()),
-    *ends(43, "no-usage", FINISH, DONE, expected=Answer((OPENING, ONE, TWO, FINISH, DONE), Usage(0, 2, estimated=True))),
-    *ends(44, "usage-twice", FINISH, LESS, USAGE, DONE, expected=Answer((OPENING, ONE, TWO, FINISH, LESS, DONE))),
-    *ends(44, "usage-that-falls", FINISH, MORE, USAGE, DONE, expected=Answer((OPENING, ONE, TWO, FINISH, MORE, DONE))),
-    *ends(45, "no-choices-last", EMPTY, FINISH, USAGE, EMPTY, DONE, expected=Answer((OPENING, ONE, TWO, EMPTY, FINISH, USAGE, EMPTY, DONE))),
-    *fault(45, "no-choices-and-nothing-more", (HEAD, EMPTY, EMPTY, LAST), "EmptyResponse", Setup(goes=False)),
+    *ends(
+        43,
+        "no-usage",
+        FINISH,
+        DONE,
+        expected=Answer((OPENING, ONE, TWO, FINISH, DONE), Usage(0, 2, estimated=True)),
+    ),
+    *ends(
+        44,
+        "usage-twice",
+        FINISH,
+        LESS,
+        USAGE,
+        DONE,
+        expected=Answer((OPENING, ONE, TWO, FINISH, LESS, DONE)),
+    ),
+    *ends(
+        44,
+        "usage-that-falls",
+        FINISH,
+        MORE,
+        USAGE,
+        DONE,
+        expected=Answer((OPENING, ONE, TWO, FINISH, MORE, DONE)),
+    ),
+    *ends(
+        45,
+        "no-choices-last",
+        EMPTY,
+        FINISH,
+        USAGE,
+        EMPTY,
+        DONE,
+        expected=Answer((OPENING, ONE, TWO, EMPTY, FINISH, USAGE, EMPTY, DONE)),
+    ),
+    *fault(
+        45,
+        "no-choices-and-nothing-more",
+        (HEAD, EMPTY, EMPTY, LAST),
+        "EmptyResponse",
+        Setup(goes=False),
+    ),
     *every(46, "negative-choice", (indexed(-1),), "ProtocolError"),
     *every(46, "millionth-choice", (indexed(1_000_000),), "ProtocolError"),
     *every(46, "choice-without-a-number", (indexed("canary"),), "ProtocolError"),
@@ -107,22 +196,46 @@ CASES: Final[tuple[Case, ...]] = (
     *every(50, "error-and-done", (FAILED, DONE), "ServerError"),
     *every(50, "error-and-a-good-end", (FAILED, ENDING), "ServerError"),
     *fault(51, "stall", (HEAD, OPENING), "UpstreamTimeout", Setup(took=10.0)),
-    Case(51, "stall", "committed", (HEAD, OPENING, ONE, TWO.part(0, 20)), broken(OPENING, ONE, PING, error="UpstreamTimeout"), Setup(took=30.0)),
-    *fault(52, "drip", (HEAD, OPENING, Drip(ONE, 9.0)), "UpstreamTimeout", Setup(took=10.0)),
-    *(
-        Case(52, f"drip-ended-by-{name}", "committed", DRIP, broken(OPENING, ONE, *pings, error=error), setup)
-        for name, error, pings, setup in (
-            ("rate", "UpstreamTimeout", (PING,) * 3, Setup(took=60.0, timeout={"idle": 30.0, "rate": 10.0, "within": 60.0})),
-            ("total", "UpstreamTimeout", (PING,) * 4, Setup(took=70.0, timeout={"idle": 30.0, "total": 70.0})),
-            ("deadline", "DeadlineExceeded", (PING,) * 3, Setup(took=50.0, deadline=50.0)),
-        )
+    Case(
+        51,
+        "stall",
+        "committed",
+        (HEAD, OPENING, ONE, TWO.part(0, 20)),
+        broken(OPENING, ONE, PING, error="UpstreamTimeout"),
+        Setup(took=30.0),
     ),
-    *every(53, "event-without-an-end", (b"ffffffff\r\ndata: ", endless), "ProtocolError"),
-    *every(53, "line-after-line", (b"ffffffff\r\ndata: ", lines), "ProtocolError"),
-    *fine(54, "tiny-events", (HEAD, OPENING, MANY_TINY, *REST, LAST), (HEAD, OPENING, ONE, SOON, TINY, *REST, LAST), (Answer((OPENING, TINY, *REST), None),) * 2),
-    *short(55, "tool-call-cut", HEAD, CALL, LAST),
+    *fault(52, "drip", (HEAD, OPENING, Drip(ONE, 9.0)), "UpstreamTimeout", Setup(took=10.0)),
+    dripped("rate", 3, Setup(took=50.0, timeout={"idle": 30.0, "rate": 10.0, "within": 50.0})),
+    dripped("total", 4, Setup(took=70.0, timeout={"idle": 30.0, "total": 70.0})),
+    dripped("deadline", 3, Setup(took=50.0, deadline=50.0), "DeadlineExceeded"),
+    *every(53, "line-without-an-end", (b"ffffffff\r\ndata: ", flood(b"x")), "ProtocolError"),
+    *every(53, "lines-without-an-end", (b"ffffffff\r\n", flood(LINE)), "ProtocolError"),
+    *fine(
+        54,
+        "tiny-events",
+        (HEAD, OPENING, TINY, *REST, LAST),
+        (HEAD, OPENING, ONE, SOON, TINY, *REST, LAST),
+        (Answer((OPENING, TINY, *REST)), Answer((OPENING, ONE, TINY, *REST))),
+        Setup(acts=(health,)),
+    ),
+    Case(
+        55,
+        "tool-call-ends",
+        "committed",
+        (HEAD, OPENING, CALL, LAST),
+        broken(OPENING, CALL, error="StreamIncomplete"),
+        Setup(goes=False),
+    ),
+    Case(
+        55,
+        "tool-call-cut",
+        "committed",
+        (HEAD, OPENING, CALL, SOON, fin),
+        broken(OPENING, CALL, cause="ConnectionLost"),
+    ),
 )
 
 EXPLAINED: Final[tuple[Explained, ...]] = (
     Explained((48,), ("committed",), "behind content it is case 49"),
+    Explained((55,), ("spare", "alone"), "a piece of a call is content"),
 )

@@ -73,6 +73,7 @@ class Heard:
 class Client:
     """One connection to the gateway; *heard* is what has come."""
 
+    url: str
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     raw: bytearray = field(factory=bytearray, init=False)
@@ -250,7 +251,7 @@ async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
 
 async def _asked(seen: Seen, url: str, acts: Sequence[Act] = ()) -> Heard:
     """What one client hears that asks, and then does *acts*."""
-    client = Client(*await connected(url))
+    client = Client(url, *await connected(url))
     dialect = seen.dialect
     try:
         client.writer.write(post(dialect.asked(stream=seen.case.setup.stream), path=dialect.path))
