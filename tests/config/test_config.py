@@ -14,6 +14,7 @@ import llmstack as ls
 from llmstack.builder import Stack
 from llmstack.config import load, parse
 from llmstack.layers.metrics import Metrics
+from llmstack.layers.translate import TranslateService
 from llmstack.order import role_of
 from llmstack.providers.openai import OpenAI
 from llmstack.recorder import MemoryRecorder
@@ -58,6 +59,8 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert ["gpt-4o", "other"] == [us.model_for("chat"), us.model_for("other")]
     assert ls.Capabilities(context=128_000, vision=False) == us.capabilities
     assert {"usa", "no-training"} == us.tags
+    assert isinstance(eu.service, TranslateService)
+    assert isinstance(us.service, TranslateService)
     one, two = eu.service.inner, us.service.inner
     assert isinstance(one, OpenAI)
     assert isinstance(two, OpenAI)
@@ -69,27 +72,30 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 FORMATS = """
 [endpoints]
-chat = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"] }}
+plain = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"] }}
 claude = {{ provider = "anthropic", base_url = "http://127.0.0.1:9002/v1", api_key = "{}" }}
 
 [routes.chat]
-layers = [{{ use = "round_robin", endpoints = ["chat", "claude"] }}]
+layers = [{{ use = "round_robin", endpoints = ["plain", "claude"] }}]
 """
 
 
 def test_an_endpoint_may_speak_another_format(monkeypatch: pytest.MonkeyPatch) -> None:
     """And callers of any dialect may ask it; what a host lacks of its format is translated."""
     monkeypatch.setenv("KEY", "sk-ant")
-    chat, claude = endpoints(parse(FORMATS.format("env:KEY")).routes["chat"]).values()
-    leaf = claude.service.inner
+    found = endpoints(parse(FORMATS.format("env:KEY")).routes["chat"]).values()
+    plain, claude = (each.service for each in found)
+    assert isinstance(plain, TranslateService)
+    assert isinstance(claude, TranslateService)
+    leaf = claude.inner
 
     assert isinstance(leaf, ls.Anthropic)
     assert ("http://127.0.0.1:9002/v1", "sk-ant") == (
         leaf.base_url,
         leaf.api_key.reveal() if leaf.api_key else "",
     )
-    assert {"chat", "messages", "responses"} == chat.service.speaks
-    assert {"chat", "messages", "responses"} <= claude.service.speaks
+    assert {"chat", "messages", "responses"} == plain.speaks
+    assert {"chat", "messages", "responses"} <= claude.speaks
 
 
 def test_a_route_can_stand_where_an_endpoint_does(monkeypatch: pytest.MonkeyPatch) -> None:

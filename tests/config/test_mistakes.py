@@ -233,7 +233,7 @@ def test_a_name_is_not_listed_twice() -> None:
         (
             f"{RIGHT}[endpoints.us]\nspeaks = ['chat', 'messages']\n{BASICS}",
             [
-                "6: endpoints.us: speaks: of openai it can name chat, embeddings, models, responses",
+                "6: endpoints.us: speaks: openai has chat, embeddings, models, responses",
             ],
         ),
     ],
@@ -244,7 +244,7 @@ def test_a_name_is_not_listed_twice() -> None:
         "names",
         "missing",
         "exclusive",
-        "of another format",
+        "format",
     ],
 )
 def test_the_whole(text: str, expected: list[str]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.config import Config, ConfigMistakes, parse
+from llmstack.layers.translate import TranslateService
 from llmstack.providers.openai import OpenAI
 
 
@@ -36,7 +37,9 @@ def key_in(config: object) -> str:
     endpoints = [
         e for layer in config.routes["chat"].layers for e in getattr(layer, "endpoints", ())
     ]
-    leaf = endpoints[0].service.inner
+    service = endpoints[0].service
+    assert isinstance(service, TranslateService)
+    leaf = service.inner
     assert isinstance(leaf, OpenAI)
     assert leaf.api_key is not None
     return leaf.api_key.reveal()

@@ -27,14 +27,45 @@ from tests.shape.source import ROOT
 
 
 #: CreateChatCompletionRequest in version 2.3.0 of OpenAI's OpenAPI document.
-FIELDS: Final = """
-    audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens
-    max_tokens messages metadata modalities model moderation n parallel_tool_calls prediction
-    presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention
-    reasoning_effort response_format safety_identifier seed service_tier stop store stream
-    stream_options temperature tool_choice tools top_logprobs top_p user verbosity
-    web_search_options
-""".split()
+FIELDS: Final = [
+    "audio",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "modalities",
+    "model",
+    "moderation",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    "web_search_options",
+]
 
 PAGE: Final = sections((ROOT / "docs/reference/translation_chat_over_messages.rst").read_text())
 
