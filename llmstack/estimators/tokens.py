@@ -21,6 +21,9 @@ REPLY_TOKENS: Final = 3  # and so does the beginning of the reply.
 # OpenAI's figure for 1024 x 1024 in high detail: 85, and 170 for each of four tiles.
 IMAGE_TOKENS: Final = 765
 
+#: Where the parts of a message have their text, by dialect: texts, calls and their results.
+_SAID: Final = ("text", "refusal", "thinking", "input", "arguments", "output", "content")
+
 
 def text_tokens(text: str) -> int:
     """Return the guess for one text.
@@ -33,7 +36,7 @@ def text_tokens(text: str) -> int:
 
 
 def prompt_tokens(body: object) -> int:
-    """Return the guess for the body of a chat, completion or embeddings request.
+    """Return the guess for the body of a request, in any dialect.
 
     >>> prompt_tokens({"messages": [{"role": "user", "content": "Say hello."}]})
     9
@@ -43,6 +46,7 @@ def prompt_tokens(body: object) -> int:
     if not isinstance(body, dict):
         return 0
     tokens = _input(body.get("input")) + _input(body.get("prompt")) + _texts(body.get("tools"))
+    tokens += _content(body.get("system")) + _content(body.get("instructions"))
     messages = body.get("messages")
     if isinstance(messages, list):
         tokens += REPLY_TOKENS + sum(map(_message, messages))
@@ -52,27 +56,50 @@ def prompt_tokens(body: object) -> int:
 def _message(message: object) -> int:
     if not isinstance(message, dict):
         return MESSAGE_TOKENS
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [content]
-    return MESSAGE_TOKENS + sum(map(_part, parts)) + _texts(message.get("tool_calls"))
+    calls = _texts(message.get("tool_calls"))
+    return MESSAGE_TOKENS + _content(message.get("content")) + calls
+
+
+def _content(content: object) -> int:
+    return sum(map(_part, content if isinstance(content, list) else [content]))
 
 
 def _part(part: object) -> int:
     """Count a text, or a part that has one; any other part is an image, or as dear."""
-    text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
-    if isinstance(text, str):
-        return text_tokens(text)
-    return IMAGE_TOKENS if isinstance(part, dict) else 0
+    if not isinstance(part, dict):
+        return text_tokens(part) if isinstance(part, str) else 0
+    said = [part[name] for name in _SAID if isinstance(part.get(name), (str, dict))]
+    if said and not _is_image(part):
+        return _texts(said)
+    # The result of a tool may have parts of its own, and those have none.
+    inner = part.get("content")
+    if not isinstance(inner, list):
+        return IMAGE_TOKENS
+    return sum(
+        text_tokens(each["text"])
+        if isinstance(each, dict) and isinstance(each.get("text"), str)
+        else IMAGE_TOKENS
+        for each in inner
+    )
+
+
+def _is_image(part: dict[str, object]) -> bool:
+    return isinstance(part.get("type"), str) and "image" in str(part["type"])
 
 
 def _input(value: object) -> int:
-    """Count a text, a list of token numbers, or a list of either."""
+    """Count a text, a list of token numbers, or a list of texts, numbers or items."""
     if not isinstance(value, list):
         return text_tokens(value) if isinstance(value, str) else 0
-    return sum(
-        text_tokens(item) if isinstance(item, str) else len(item) if isinstance(item, list) else 1
-        for item in value
-    )
+    return sum(map(_item, value))
+
+
+def _item(item: object) -> int:
+    if isinstance(item, str):
+        return text_tokens(item)
+    if isinstance(item, dict):
+        return _message(item) if "role" in item else _part(item)
+    return len(item) if isinstance(item, list) else 1
 
 
 def _texts(value: object) -> int:

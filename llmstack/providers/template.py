@@ -10,7 +10,7 @@ even taken apart: what lies between the bytes that repeat is the pieces of text.
 
 Measured on CPython 3.11, events of 300 bytes: 0.5 µs for one that fits (0.7 µs with
 OpenAI's padding), against 3.1 µs for decoding it alone; to learn from one takes 2.2 µs. In
-a run it is RUN_US µs an event.
+a run of 200 it is 0.4 µs an event.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x
 _PIECE: Final = rb"(" + _STRING + rb")"
 #: What events are padded with.
 _PADDING: Final = (ascii_letters + digits + " ").encode()
+#: Bytes before the text by which the events of a run are told apart.
+KEY: Final = 24
 #: Events to learn from. Where each is of another shape, it does not pay.
 LESSONS: Final = 64
 
@@ -98,7 +100,7 @@ class Template:
         return True
 
     def run(self, chunk: bytes) -> tuple[int, int]:
-        """Return how many events like the one that was learned *chunk* begins with, and their bytes.
+        """Return how many events like the one that was learned begin *chunk*, and their bytes.
 
         Those are meant that have a text and are written as it is usual: LF ends a line, and
         a space follows each colon.
@@ -106,8 +108,14 @@ class Template:
         start, end = self._start, self._tail + b"\n\n"
         if not start or not chunk.startswith(start):
             return 0, 0
-        pieces = chunk[len(start) :].split(end + start)
-        last = pieces.pop()
+        # To split at all that repeats would be the same, and takes five times as long.
+        key = start[-KEY:]
+        *pieces, last = chunk[len(start) :].split(key)
+        repeats = end + start
+        if len(pieces) != chunk.count(repeats):
+            return 0, 0
+        surplus = len(key) - len(repeats)
+        pieces = [piece[:surplus] for piece in pieces]
         found = self._between.one.match(last)
         if found is not None and last.startswith(end, found.end()):
             pieces.append(found[0])
@@ -117,7 +125,7 @@ class Template:
             return 0, 0
         count = lines.count(b"\n")
         self.text += self._texts(lines, pieces[:count])
-        return count, count * (len(start) + len(end)) + len(lines) - count
+        return count, count * len(repeats) + len(lines) - count
 
     def _texts(self, lines: bytes, pieces: list[bytes]) -> int:
         """Return how many bytes of text there are in *pieces*, which *lines* were made of."""

@@ -17,7 +17,9 @@ __all__ = ["MEMBERS_LEFT", "is_plain", "tiers", "unfit", "untried"]
 #: When an attempt at a group is `ready_at` that has members which the call has not asked.
 MEMBERS_LEFT: Final = -inf
 
-_IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+_NOTHING: Final[Mapping[str, Any]] = {}
+_JSON: Final = ("json_object", "json_schema")
+_IMAGES: Final = ("image_url", "input_image", "image")
 
 
 def is_plain(endpoint: Endpoint) -> bool:
@@ -80,15 +82,23 @@ def _lacks(request: Request, able: Capabilities) -> Iterator[str]:
 
 
 def _wants_json(data: Mapping[str, Any]) -> bool:
-    wanted = data.get("response_format")
-    return isinstance(wanted, dict) and wanted.get("type") in {"json_object", "json_schema"}
+    wanted = [data.get("response_format")]
+    wanted += [_object(data.get(name)).get("format") for name in ("text", "output_config")]
+    return any(_object(each).get("type") in _JSON for each in wanted)
 
 
 def _shows_images(data: Mapping[str, Any]) -> bool:
-    messages = data.get("messages")
-    return isinstance(messages, list) and any(
-        isinstance(part, dict) and part.get("type") in _IMAGES
-        for message in messages
-        if isinstance(message, dict) and isinstance(message.get("content"), list)
-        for part in message["content"]
+    return any(
+        _object(part).get("type") in _IMAGES
+        for name in ("messages", "input")
+        for message in _list(data.get(name))
+        for part in _list(_object(message).get("content"))
     )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()

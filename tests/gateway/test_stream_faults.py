@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from tests.gateway.faults import connecting, content, framing, sse
+from tests.gateway.faults import client, connecting, content, framing, sse
 from tests.gateway.faults.case import Case, Explained, Variant
 from tests.gateway.faults.dialects import CHAT
 from tests.gateway.faults.judge import check
@@ -21,7 +21,7 @@ from tests.gateway.faults.world import play
 from tests.gateway.stage import run
 
 
-TABLES: Final = (connecting, framing, sse, content)
+TABLES: Final = (connecting, framing, sse, content, client)
 CASES: Final[tuple[Case, ...]] = tuple(case for table in TABLES for case in table.CASES)
 EXPLAINED: Final[tuple[Explained, ...]] = tuple(
     each for table in TABLES for each in table.EXPLAINED

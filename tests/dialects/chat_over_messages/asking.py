@@ -21,6 +21,7 @@ from llmstack.dialects.translator import JSON
 __all__ = [
     "CHAT",
     "COMPLETIONS",
+    "JUNK",
     "MARK",
     "MESSAGES",
     "SAMPLING",
@@ -29,6 +30,7 @@ __all__ = [
     "plain",
     "requests",
     "said",
+    "spoilt",
     "turns",
 ]
 
@@ -72,6 +74,27 @@ def turns(*messages: JSON) -> list[dict[str, Any]]:
     """The turns that *messages* become."""
     made: list[dict[str, Any]] = CHAT.request({"messages": list(messages)}).body["messages"]
     return made
+
+
+def spoilt(value: object, place: int, junk: object) -> tuple[Any, int]:
+    """The value with *junk* in the place that is so many values away, and what is left of it."""
+    if place == 0:
+        return junk, -1
+    place -= 1
+    if isinstance(value, (dict, list)):
+        pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+        for key, each in pairs:
+            changed, place = spoilt(each, place, junk)
+            if place < 0:
+                pairs = [(k, changed if k == key else v) for k, v in pairs]
+                return (dict(pairs) if isinstance(value, dict) else [v for _, v in pairs]), place
+    return value, place
+
+
+#: What may stand anywhere in what comes from outside.
+JUNK: Final = st.sampled_from(
+    [MARK, f"{MARK}.{MARK}", None, True, -1, 2.5, [], [MARK], [[MARK]], {}, {"type": MARK}]
+)
 
 
 _texts: Final = st.text("ab \n\u00e9\U0001f600", max_size=4).map(lambda text: f"{text}{MARK}")

@@ -14,11 +14,13 @@ from llmstack.errors import Untranslatable
 from tests.dialects.chat_over_messages.asking import (
     CHAT,
     COMPLETIONS,
+    JUNK,
     MARK,
     MESSAGES,
     SAMPLING,
     known,
     requests,
+    spoilt,
 )
 
 
@@ -110,26 +112,6 @@ def test_a_request_is_one_that_the_sdks_know(body: JSON, streamed: JSON) -> None
     assert spoken_alone == known(COMPLETIONS, spoken_alone)
     assert streamed == {name: made.pop(name) for name in streamed}
     assert made == known(MESSAGES, made)
-
-
-def spoilt(value: object, place: int, junk: object) -> tuple[Any, int]:
-    """The value with *junk* in the place that is so many values away, and what is left of it."""
-    if place == 0:
-        return junk, -1
-    place -= 1
-    if isinstance(value, (dict, list)):
-        pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
-        for key, each in pairs:
-            changed, place = spoilt(each, place, junk)
-            if place < 0:
-                pairs = [(k, changed if k == key else v) for k, v in pairs]
-                return (dict(pairs) if isinstance(value, dict) else [v for _, v in pairs]), place
-    return value, place
-
-
-JUNK = st.sampled_from(
-    [MARK, f"{MARK}.{MARK}", None, True, -1, 2.5, [], [MARK], [[MARK]], {}, {"type": MARK}]
-)
 
 
 @given(body=requests(), place=st.integers(1, 120), junk=JUNK)

@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from llmstack.dialects import chat, messages
 from llmstack.dialects.translator import JSON, Piece
-from tests.dialects.chat_over_messages.asking import CHAT
+from llmstack.errors import ProtocolError
+from tests.dialects.chat_over_messages.asking import CHAT, JUNK, MARK, spoilt
 from tests.dialects.messages_side import Events, cuts, replies
 
 
@@ -121,3 +122,30 @@ def test_every_reply_is_one_that_the_sdk_knows(drawn: tuple[JSON, JSON]) -> None
     made = ChatCompletion.model_validate(CHAT.reply(*drawn, AT), strict=True)
 
     assert [] == list(strangers(made))
+
+
+def kind(event: object) -> object:
+    return event.get("type") if isinstance(event, dict) else None
+
+
+@given(data=st.data(), drawn=told(), place=st.integers(1, 90), junk=JUNK)
+def test_a_spoilt_reply_is_said_or_an_error(
+    data: st.DataObject, drawn: tuple[JSON, JSON], place: int, junk: object
+) -> None:
+    """Whatever stands anywhere in it, whole or as a stream, it is a `ProtocolError` at worst."""
+    message, asked = drawn
+    events = [event for _, event in data.draw(cuts(dict(message)))]
+    whole, left = spoilt(message, place, junk)
+    cut, none_left = spoilt(events, place, junk)
+    assume(left < 0 and none_left < 0)
+    errors = []
+    for say in (
+        lambda: CHAT.reply(whole, asked, AT),
+        lambda: chunks(asked, [(name, e) for e in cut if isinstance(name := kind(e), str)]),
+    ):
+        try:
+            say()
+        except ProtocolError as error:
+            errors.append(str(error))
+
+    assert not [text for text in errors if MARK in text]

@@ -15,7 +15,9 @@ from typing import Any, Final, Literal, final
 
 from attrs import field, frozen
 
-from llmstack.call import Usage
+from llmstack.builder import Stack
+from llmstack.call import How, Usage
+from llmstack.messages import Request
 from llmstack.providers.transport import Transport
 from llmstack.testing.upstream import Peer, Step, expect_request, send, sleep
 from tests.gateway.faults.dialects import Dialect
@@ -48,9 +50,11 @@ __all__ = [
     "Part",
     "Place",
     "Said",
+    "Same",
     "Setup",
     "Spare",
     "Told",
+    "User",
     "Variant",
     "broken",
     "chunk",
@@ -199,33 +203,46 @@ class Spare:
 @final
 @frozen
 class Told:
-    """An HTTP error."""
+    """An HTTP error; *error* is what the attempt ended with, *call* the call if not with that."""
 
     error: str
     status: int
     code: str
+    call: str | None = None
 
 
 @final
 @frozen
 class Cut:
-    """These bytes, one error event, and the connection is closed without the last chunk."""
+    """These bytes, one error event, and the connection is closed without the last chunk.
+
+    The call has ended in the way of *how*, with *error*, which comes of *cause*.
+    """
 
     parts: Sequence[Said]
     error: str
     code: str
     cause: str | None = None
+    how: How = "failed"
 
 
 @final
 @frozen
 class Left:
-    """The caller has gone; the call ended in one of these ways."""
+    """The caller has gone, and the call ended in one of these ways."""
 
-    how: Sequence[str]
+    how: Sequence[How]
 
 
-Expected = Answer | Spare | Told | Cut | Left
+@final
+@frozen
+class Same:
+    """What the first endpoint has said, in another form."""
+
+    words: str
+
+
+Expected = Answer | Spare | Told | Cut | Left | Same
 
 
 @final
@@ -240,6 +257,8 @@ class Place:
 Places = Callable[[Sequence[Step]], AbstractAsyncContextManager[Place]]
 #: What a client does behind its request; it is given what `world.Client` is.
 Act = Callable[[Any], Awaitable[None]]
+#: What somebody does with a stack and a request who needs no gateway for it.
+User = Callable[[Stack[Request, Any], Request], Awaitable[None]]
 
 
 @final
@@ -253,6 +272,7 @@ class Setup:
 
     A caller that is *warm* has had an answer before, one that asks *twice* must get the same
     again. *acts* is what a client does before it reads on; *stop* is when the gateway stops.
+    A *user* of the library takes the place of both.
     *timeout* and *deadline* are of the layers, *leaf* and *gateway* other settings.
     """
 
@@ -265,6 +285,7 @@ class Setup:
     stream: bool = True
     acts: Sequence[Act] = ()
     stop: float | None = None
+    user: User | None = None
     timeout: Mapping[str, float] = TIMES
     deadline: float | None = None
     leaf: Mapping[str, Any] = field(factory=dict)

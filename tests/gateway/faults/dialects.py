@@ -20,6 +20,7 @@ class Dialect(Protocol):
     who: str
     name: ClassVar[str]
     path: ClassVar[str]
+    operation: ClassVar[str]
     ping: ClassVar[bytes]
 
     def by(self, who: str) -> Dialect:
@@ -62,6 +63,10 @@ class Dialect(Protocol):
         """The body of a reply that is no stream."""
         ...
 
+    def words(self, body: bytes, *, stream: bool) -> str:
+        """All the text of a whole reply, or of the events of a stream that must be whole."""
+        ...
+
     def error(self, code: str) -> bytes:
         """The event by which a provider says that it failed."""
         ...
@@ -90,6 +95,7 @@ class Chat:
     who: str = "a"
     name: ClassVar[str] = "chat"
     path: ClassVar[str] = "/v1/chat/completions"
+    operation: ClassVar[str] = "chat"
     ping: ClassVar[bytes] = b": ping\n\n"
 
     def by(self, who: str) -> Chat:
@@ -126,6 +132,16 @@ class Chat:
         counted = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         of = {"id": f"chatcmpl-{self.who}", "object": "chat.completion", "created": 1, "model": "m"}
         return json.dumps({**of, "choices": [choice], "usage": counted}).encode()
+
+    def words(self, body: bytes, *, stream: bool) -> str:
+        if not stream:
+            return str(json.loads(body)["choices"][0]["message"]["content"])
+        *events, done, rest = body.split(b"\n\n")
+        assert (b"data: [DONE]", b"") == (done, rest)
+        chunks = [json.loads(each.removeprefix(b"data: ")) for each in events]
+        choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+        assert ["stop"] == [c["finish_reason"] for c in choices if c["finish_reason"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
 
     def error(self, code: str) -> bytes:
         return event({"error": {"message": "canary words", "type": code, "code": code}})

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from llmstack.call import Outcome, Usage
-from tests.gateway.faults.case import WHOLE, Answer, Case, Cut, Left, Said, Spare, Told
+from tests.gateway.faults.case import WHOLE, Answer, Case, Cut, Left, Said, Same, Spare, Told
 from tests.gateway.faults.dialects import Dialect
 from tests.gateway.faults.world import PRICE, Seen, said
 
@@ -112,7 +112,8 @@ def _told(expected: Told, case: Case, dialect: Dialect, seen: Seen) -> None:
     assert (expected.status, True) == (heard.status, heard.ended)
     assert expected.code == dialect.refusal(heard.body)
     assert [("a", expected.error)] == [(name, error) for name, _, error in _ends(seen)]
-    assert (expected.error, None) == (_name(_call(seen).error), _call(seen).first)
+    call = _call(seen)
+    assert (expected.call or expected.error, None) == (_name(call.error), call.first)
     _in_time(case, seen)
 
 
@@ -124,7 +125,7 @@ def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
     assert said(expected.parts, dialect) == before
     assert expected.code == error["code"]
     assert heard.headers["x-request-id"] == error["request_id"]
-    assert ("failed", expected.error) == (call.how, _name(call.error))
+    assert (expected.how, expected.error) == (call.how, _name(call.error))
     assert call.error is not None
     assert expected.cause == _name(call.error.__cause__)
     assert ["a"] == [name for name, _ in seen.attempts.log]
@@ -133,10 +134,24 @@ def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
 
 
 @_judge.register
-def _left(expected: Left, _case: Case, _dialect: Dialect, seen: Seen) -> None:
+def _left(expected: Left, case: Case, _dialect: Dialect, seen: Seen) -> None:
     assert not seen.heard.ended
     assert _call(seen).how in expected.how
+    assert case.setup.took == pytest.approx(_call(seen).ended - seen.began, abs=AT_ONCE)
     assert ["a"] == [name for name, _ in seen.attempts.log]
+    assert 0 == seen.connections["b"]
+
+
+@_judge.register
+def _same(expected: Same, case: Case, dialect: Dialect, seen: Seen) -> None:
+    heard = seen.heard
+    assert (200, True, False) == (heard.status, heard.ended, heard.closed)
+    stream = case.setup.stream
+    assert expected.words == dialect.words(heard.body, stream=stream)
+    kind = "text/event-stream" if stream else "application/json"
+    assert kind == heard.headers["content-type"].partition(";")[0]
+    assert [("a", "ok", None)] == _ends(seen)
+    assert Usage(input=3, output=2) == _call(seen).usage
 
 
 def _named(seen: Seen) -> tuple[str, str]:

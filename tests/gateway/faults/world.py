@@ -26,7 +26,7 @@ from llmstack.testing.upstream import (
     send,
     stall,
 )
-from tests.gateway.faults.case import HEAD, LAST, WHOLE, Act, Case, Place, Said, chunk
+from tests.gateway.faults.case import HEAD, LAST, WHOLE, Act, Case, Place, Said, User, chunk
 from tests.gateway.faults.dialects import Dialect
 from tests.gateway.stage import connected, post, serving
 
@@ -232,6 +232,9 @@ async def play(case: Case, dialect: Dialect) -> Seen:
 async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
     """Serve the request, and some time behind it."""
     setup = seen.case.setup
+    if setup.user is not None:
+        await _used(seen, stack, setup.user)
+        return
     async with asyncio.TaskGroup() as group, serving(stack, **setup.gateway) as url:
         if setup.warm:
             await _asked(seen, url)
@@ -247,6 +250,15 @@ async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
         if setup.twice:
             seen.again = await _asked(seen, url)
     seen.heard = asking.result()
+
+
+async def _used(seen: Seen, stack: ls.Stack[ls.Request, Any], user: User) -> None:
+    """Let *user* do without a gateway."""
+    dialect = seen.dialect
+    asked = ls.Request("chat", dialect.asked(stream=True), dialect.operation, stream=True)
+    async with stack:
+        await user(stack, asked)
+        await asyncio.sleep(AFTER)
 
 
 async def _asked(seen: Seen, url: str, acts: Sequence[Act] = ()) -> Heard:

@@ -17,6 +17,7 @@ from llmstack.errors import (
     AuthFailed,
     BadRequest,
     ConfigError,
+    ConnectionLost,
     EmptyResponse,
     ModelNotFound,
     Overloaded,
@@ -29,7 +30,7 @@ from llmstack.providers.anthropic import Anthropic
 from llmstack.providers.anthropic.complete import OPERATIONS
 from llmstack.providers.secret import Secret
 from llmstack.testing.provider import Cut, FakeProvider, Reply
-from llmstack.testing.upstream import sleep, stall
+from llmstack.testing.upstream import sleep
 from tests.providers.anthropic import scripts as s
 from tests.providers.anthropic.scripts import chunked, play, sized, text
 
@@ -185,13 +186,18 @@ def test_errors_name_the_endpoint() -> None:
     assert ("eu", "eu") == (early.endpoint, late.endpoint)
 
 
-def test_a_reply_that_is_no_stream_is_no_stream() -> None:
-    """Nor the other way round."""
-    whole = play(sized(GOOD)).error
-    # It is not waited for: it may have no end.
-    stream = play(s.SSE, chunked(text("x")), stall, asked=s.request(stream=False)).error
+def test_a_reply_is_handed_up_in_the_shape_that_was_asked_for() -> None:
+    """Whole as a stream, a stream as a whole; and one that breaks off is not whole."""
+    streamed = play(sized(GOOD))
+    whole = play(s.SSE, chunked(s.WHOLE) + s.END, asked=s.request(stream=False)).response
+    cut = play(s.SSE, chunked(s.ROLE, text("x")) + s.END, asked=s.request(stream=False))
 
-    assert ["ProtocolError"] * 2 == [type(whole).__name__, type(stream).__name__]
+    assert b'"hi"' in b"".join(streamed.events)
+    assert (None, b"event: message_stop") == (streamed.error, streamed.events[-1].split(b"\n")[0])
+    assert Usage(5, 2, 4) == streamed.stream.usage
+    assert [{"type": "text", "text": "Hello"}] == whole.data["content"]
+    assert Usage(3, 2, 4) == whole.usage
+    assert ConnectionLost is type(cut.error)
 
 
 @pytest.mark.parametrize("size", [199, 200, 201])

@@ -87,8 +87,11 @@ class Played:
         return self.reply
 
 
-def request(*, stream: bool = True, operation: str = "chat") -> Request:
-    body = {"messages": [{"role": "user", "content": PROMPT}], "input": PROMPT}
+def request(*, stream: bool = True, operation: str = "chat", counts: bool = True) -> Request:
+    """A request; a stream *counts* if it is asked to tell its tokens."""
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": PROMPT}], "input": PROMPT}
+    if stream and counts:
+        body["stream_options"] = {"include_usage": True}
     return Request(model="m", body=body, stream=stream, operation=operation)
 
 

@@ -45,8 +45,9 @@ steps = st.one_of(
 class Model:
     """The documentation, over names instead of bytes: every event is read in full."""
 
-    def __init__(self, *, done_is_terminal: bool) -> None:
+    def __init__(self, *, done_is_terminal: bool, counts: bool) -> None:
         self.terminal = done_is_terminal
+        self.told = 0 if counts else 1
         self.open: list[int] = []
         self.finished: list[int] = []
         self.begun = self.done = False
@@ -56,11 +57,12 @@ class Model:
         kind, n, what = step
         if kind == "usage":
             self.usage = n
-        elif kind == "done":
+            self.told += 1
+            return self.told == 1
+        if kind == "done":
             self.done = True
             return self.whole
-        else:
-            return self.choice(n, kind, what)
+        return self.choice(n, kind, what)
         return True
 
     def choice(self, n: int, kind: str, what: str) -> bool:
@@ -100,18 +102,20 @@ def bytes_of(step: Step) -> bytes:
 A: Final = ("text", 0, "a")
 
 
-@given(script=st.lists(steps, max_size=12), terminal=st.booleans())
-@example(script=[A, A, ("finish", 0, "stop"), A, ("usage", 3, ""), ("done", 0, "")], terminal=False)
-@example(script=[A, ("text and finish", 0, "a"), ("text and finish", 0, "b")], terminal=False)
-@example(script=[A, ("text", 1, "a"), ("finish", 0, "stop"), ("done", 0, "")], terminal=False)
-@example(script=[A, ("finish", 0, "stop"), ("finish", 0, "length")], terminal=False)
-@example(script=[A, ("finish", 0, "stop"), ("finish and usage", 0, "stop")], terminal=False)
-@example(script=[("finish", 0, "stop"), ("done", 0, "")], terminal=False)
-@example(script=[("done", 0, "")], terminal=True)
-@example(script=[("usage", 5, ""), ("usage", 3, "")], terminal=False)
-def test_follows_the_model(script: list[Step], *, terminal: bool) -> None:
+@given(script=st.lists(steps, max_size=12), flags=st.tuples(st.booleans(), st.booleans()))
+@example(script=[A, A, ("finish", 0, "stop"), A, ("usage", 3, ""), ("done", 0, "")], flags=(0, 0))
+@example(script=[A, ("text and finish", 0, "a"), ("text and finish", 0, "b")], flags=(0, 1))
+@example(script=[A, ("text", 1, "a"), ("finish", 0, "stop"), ("done", 0, "")], flags=(0, 1))
+@example(script=[A, ("finish", 0, "stop"), ("finish", 0, "length")], flags=(0, 1))
+@example(script=[A, ("finish", 0, "stop"), ("finish and usage", 0, "stop")], flags=(0, 0))
+@example(script=[("finish", 0, "stop"), ("done", 0, "")], flags=(0, 1))
+@example(script=[("done", 0, "")], flags=(1, 1))
+@example(script=[("usage", 5, ""), ("usage", 3, "")], flags=(0, 1))
+def test_follows_the_model(script: list[Step], flags: tuple[bool, bool]) -> None:
     """Each event: whether it goes on, and what is known after it."""
-    progress, model = Progress(done_is_terminal=terminal), Model(done_is_terminal=terminal)
+    terminal, counts = flags
+    progress = Progress(done_is_terminal=terminal, counts=counts)
+    model = Model(done_is_terminal=terminal, counts=counts)
     for step in script:
         expected, seen = model.take(step), progress.take(bytes_of(step))
         assert (expected, model.begun, model.done, model.whole) == (
