@@ -52,6 +52,7 @@ BEHAVIOUR: Final[dict[str, tuple[bool, bool, Blame]]] = {
     "ConcurrencyFull": (False, True, "nobody"),
     "QuotaFull": (False, True, "nobody"),
     "Disabled": (False, True, "nobody"),
+    "Untranslatable": (False, True, "nobody"),
     "NoEndpoint": (False, True, "nobody"),
     "RateLimitedHere": (False, False, "nobody"),
     "BudgetExceeded": (False, False, "nobody"),

@@ -145,7 +145,8 @@ class _Client:
 
 def _push(writing: Coroutine[Any, Any, None]) -> None:
     """Let *writing* begin, which is all: it then only waits for the client to take it."""
-    with suppress(StopIteration, ConnectionError):
+    # After a wait that was cancelled, aiohttp's next one is cancelled at once.
+    with suppress(StopIteration, ConnectionError, asyncio.CancelledError):
         writing.send(None)
     writing.close()
 

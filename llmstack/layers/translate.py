@@ -17,6 +17,7 @@ names of the fields that were left out.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -46,6 +47,7 @@ log: Final = structlog.get_logger("llmstack")
 
 #: Fields that one line of the log names.
 NAMED: Final = 16
+_PATH: Final = re.compile(r"[A-Za-z0-9_.*\[\]]{1,64}")
 
 #: Of those that fit, the first is taken: the one that speaks the nearest dialect.
 TRANSLATORS: Final[tuple[Translator, ...]] = (
@@ -121,7 +123,7 @@ class TranslateService:
                 request_id=request.call.id,
                 endpoint=None if endpoint is None else endpoint.name,
                 dialect=translator.speaks,
-                fields=list(translated.dropped[:NAMED]),
+                fields=[_shown(path) for path in translated.dropped[:NAMED]],
             )
         asks = attrs.evolve(
             request, operation=translator.speaks, body=Body(None, translated.body), headers={}
@@ -153,6 +155,11 @@ class TranslateService:
         """Stop it."""
         if isinstance(self.inner, AbstractAsyncContextManager):
             await self.inner.__aexit__(kind, error, trace)
+
+
+def _shown(path: str) -> str:
+    """Return *path* if it looks like one: an unknown field has the name that the caller chose."""
+    return path if _PATH.fullmatch(path) else "?"
 
 
 def _spoken(service: object) -> frozenset[str] | None:

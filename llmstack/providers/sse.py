@@ -20,7 +20,7 @@ from typing import Final, Literal, final
 from attrs import define, field
 
 
-__all__ = ["SSEEvent", "SSELimitExceeded", "SSEParser"]
+__all__ = ["SSEEvent", "SSELimitExceeded", "SSEParser", "split"]
 
 Limit = Literal["max_line", "max_event"]
 
@@ -43,6 +43,28 @@ class SSEEvent:
     data: bytes
     event: str = ""
     id: str = ""
+
+
+def split(run: bytes, last_id: str = "") -> list[SSEEvent]:
+    r"""Return the events of *run*, which are whole and have one data line, and a name at most.
+
+    >>> [event.data for event in split(b"data: a\n\nevent: x\ndata: b\n\n")]
+    [b'a', b'b']
+    """
+    events = [_plain(block, b"\n\n", last_id) for block in run.split(b"\n\n")[:-1]]
+    return [event for event in events if event is not None]
+
+
+def _plain(block: bytes, end: bytes, last_id: str) -> SSEEvent | None:
+    """Return the event that *block* is, up to the blank line; None unless it is a plain one."""
+    if b"\r" in block:
+        return None
+    if block[:6] == b"data: ":
+        return None if b"\n" in block else SSEEvent(block + end, block[6:], "", last_id)
+    name, _, data = block.partition(b"\ndata: ")
+    if name[:7] != b"event: " or b"\n" in name or b"\n" in data or not data:
+        return None
+    return SSEEvent(block + end, data, name[7:].decode(errors="replace"), last_id)
 
 
 class SSELimitExceeded(ValueError):
@@ -132,13 +154,24 @@ class SSEParser:
         *blocks, tail = chunk.split(end)
         begun = self._begun()
         for block in blocks:
-            if begun or block[:6] != b"data: " or b"\n" in block or b"\r" in block:
+            event = None if begun else _plain(block, end, self._id)
+            if event is None:
                 self._by_lines(block + end, events)
                 begun = self._begun()
             else:
-                events.append(SSEEvent(block + end, block[6:], "", self._id))
+                events.append(event)
         if tail:
             self._by_lines(tail, events)
+
+    @property
+    def id(self) -> str:
+        """The last id that the stream has given."""
+        return self._id
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are bytes of an event that has no end yet, or of what precedes one."""
+        return bool(self._raw or self._line or self._held or self._bom is not None)
 
     def _begun(self) -> bool:
         return bool(self._raw or self._line or self._held)

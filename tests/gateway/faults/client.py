@@ -19,7 +19,6 @@ from tests.gateway.faults.case import (
     SOON,
     WHOLE,
     Act,
-    Answer,
     Case,
     Cut,
     Explained,
@@ -32,7 +31,6 @@ from tests.gateway.faults.case import (
     broken,
     chunk,
     every,
-    fault,
     fine,
     page,
 )
@@ -142,14 +140,17 @@ async def cancelled_early(stack: Stack[Request, Any], request: Request) -> None:
         asyncio.get_running_loop().call_soon(calling.cancel)
 
 
-DEADLINE: Final = Setup(took=5.0, deadline=5.0)
+DEADLINE: Final = Setup(took=5.0, deadline=5.0, timeout={"idle": 4.0})
 STOPPED: Final = Setup(took=3.0, stop=1.0, gateway={"shutdown_timeout": 2.0})
-DRAINED: Final = Setup(took=1.5, stop=1.0, gateway={"shutdown_timeout": 2.0})
+DRAINED: Final = Setup(took=1.5, goes=True, stop=1.0, gateway={"shutdown_timeout": 2.0})
+SLOWLY: Final = (sleep(3.0), ONE) * 3
 LATE: Final = Told("CancelledError", 504, "deadline_exceeded", "DeadlineExceeded")
 SHUT: Final = Told("CancelledError", 503, "server_shutting_down")
 SHUT_LATER: Final = Cut((OPENING, ONE), "CancelledError", "server_shutting_down", how="cancelled")
 WAITS: Final = sleep(1.5)
-COMPLETE: Final = Said(lambda d: page(b"200 OK", b"application/json", d.whole("one two")), framed=False)
+COMPLETE: Final = Said(
+    lambda d: page(b"200 OK", b"application/json", d.whole("one two")), framed=False
+)
 
 CASES: Final[tuple[Case, ...]] = (
     *left(56, "fin-before-the-head", (), Client.half_close),
@@ -176,19 +177,66 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     Case(61, "deadline", "spare", (HEAD, OPENING), LATE, DEADLINE),
     Case(61, "deadline", "alone", (HEAD, OPENING), LATE, DEADLINE),
-    Case(61, "deadline", "committed", (HEAD, OPENING, ONE), broken(OPENING, ONE, error="DeadlineExceeded"), DEADLINE),
+    Case(
+        61,
+        "deadline",
+        "committed",
+        (HEAD, OPENING, ONE, *SLOWLY),
+        broken(OPENING, ONE, ONE, error="DeadlineExceeded"),
+        DEADLINE,
+    ),
     Case(62, "shutdown", "spare", (HEAD, OPENING), SHUT, STOPPED),
     Case(62, "shutdown", "alone", (HEAD, OPENING), SHUT, STOPPED),
     Case(62, "shutdown", "committed", (HEAD, OPENING, ONE), SHUT_LATER, STOPPED),
-    *fine(62, "drained", (HEAD, OPENING, WAITS, ONE, *REST, LAST), (HEAD, OPENING, ONE, WAITS, *REST, LAST), setup=DRAINED),
-    *every(64, "a-long-way-to-content", (*(OPENING,) * 100, SOON, fin), "ConnectionLost", cut=broken(OPENING, ONE, *(OPENING,) * 100, cause="ConnectionLost")),
+    *fine(
+        62,
+        "drained",
+        (HEAD, OPENING, WAITS, ONE, *REST, LAST),
+        (HEAD, OPENING, ONE, WAITS, *REST, LAST),
+        setup=DRAINED,
+    ),
+    *every(
+        64,
+        "a-long-way-to-content",
+        (*(OPENING,) * 100, SOON, fin),
+        "ConnectionLost",
+        cut=broken(OPENING, ONE, *(OPENING,) * 100, cause="ConnectionLost"),
+    ),
     *(
-        Case(65, user.__name__.replace("_", "-"), "committed", (HEAD, OPENING, ONE, SOON, ONE), Left(("abandoned",)), Setup(user=user))
+        Case(
+            65,
+            user.__name__.replace("_", "-"),
+            "committed",
+            (HEAD, OPENING, ONE, SOON, ONE),
+            Left(("abandoned",)),
+            Setup(user=user),
+        )
         for user in (breaks_off, drops_it, drops_it_later)
     ),
-    Case(66, "cancelled-twice", "spare", (HEAD, OPENING), Left(("cancelled",)), Setup(took=1.0, user=cancelled_early)),
-    Case(66, "cancelled-twice", "alone", (HEAD, OPENING), Left(("cancelled",)), Setup(took=1.0, user=cancelled_early)),
-    Case(66, "cancelled-twice", "committed", (HEAD, OPENING, ONE), Left(("cancelled",)), Setup(took=1.0, user=cancelled_twice)),
+    Case(
+        66,
+        "cancelled-twice",
+        "spare",
+        (HEAD, OPENING),
+        Left(("cancelled",)),
+        Setup(took=1.0, user=cancelled_early),
+    ),
+    Case(
+        66,
+        "cancelled-twice",
+        "alone",
+        (HEAD, OPENING),
+        Left(("cancelled",)),
+        Setup(took=1.0, user=cancelled_early),
+    ),
+    Case(
+        66,
+        "cancelled-twice",
+        "committed",
+        (HEAD, OPENING, ONE),
+        Left(("cancelled",)),
+        Setup(took=1.0, user=cancelled_twice),
+    ),
 )
 
 ALL: Final = ("spare", "alone", "committed")

@@ -197,7 +197,7 @@ def test_arguments_that_are_cut_are_not_presented_as_whole() -> None:
     piece = s.event(
         "content_block_delta",
         index=0,
-        delta={"type": "input_json_delta", "partial_json": '{"command": "rm -r /tmp'},
+        delta={"type": "input_json_delta", "partial_json": '{"command": "rm -r x'},
     )
     played = play(s.SSE, chunked(s.START, TOOL, piece, s.CLOSE) + s.END)
 

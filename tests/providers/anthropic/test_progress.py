@@ -101,6 +101,14 @@ def known(script: list[Step]) -> tuple[bool, bool, Usage | None]:
     return begun, "stop" in kinds, Usage(read + written, output, cached)
 
 
+def spoken(script: list[Step]) -> int:
+    """The bytes of all pieces; on the wire one may be written as an escape of six."""
+    said = [*script, ("stop", "")]
+    pieces = said[: said.index(("stop", ""))]
+    kinds = ("text", "thinking", "arguments")
+    return sum(len(what.encode()) for kind, what in pieces if kind in kinds)
+
+
 A: Final[Step] = ("text", "a")
 STOP: Final[Step] = ("stop", "")
 LEGAL: Final[list[Step]] = [
@@ -128,7 +136,8 @@ def test_follows_the_model(script: list[Step], index: int, *, named: bool) -> No
         assert (not ended) is progress.take(data, name)
         begun, ended, usage = known(script[: n + 1])
         assert (begun, ended, ended) == (progress.begun, progress.done, progress.whole)
-        assert usage == progress.usage
+        assert (usage, None) == (progress.usage, progress.unsaid)
+        assert spoken(script[: n + 1]) <= progress.text <= 6 * spoken(script[: n + 1])
 
 
 CONTENT: Final[dict[str, bytes]] = {

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from attrs import define
+from attrs import define, field
 
 from llmstack.errors import LLMStackError
 from llmstack.messages import EventStream, Reply, Request, Response
@@ -75,6 +75,7 @@ class Played:
     events: list[bytes]
     reply: Reply | None
     upstream: ScriptedUpstream
+    raw: list[bytes] = field(factory=list)
 
     @property
     def stream(self) -> EventStream:
@@ -105,6 +106,7 @@ async def ask(leaf: OpenAI, asked: Request, upstream: ScriptedUpstream) -> Playe
                 async with played.reply:
                     async for each in played.reply:
                         played.events.append(each.data)
+                        played.raw.append(each.raw)
     except LLMStackError as error:
         played.error = error
         # On 3.11 a coroutine that an exception was thrown into, and that then returns, leaves

@@ -16,8 +16,8 @@ from tests.providers.openai import scripts as s
 from tests.providers.openai.scripts import chunked, play, text
 
 
-#: Of the guess: 7 for the words of the prompt, 3 for the message, 3 for the reply.
-PROMPT: Final = 13
+#: Of the guess: 7 for the words of the prompt, in two fields, 3 for the message, 3 for the reply.
+PROMPT: Final = 20
 
 
 @pytest.mark.parametrize(

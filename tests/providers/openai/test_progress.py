@@ -63,7 +63,6 @@ class Model:
             self.done = True
             return self.whole
         return self.choice(n, kind, what)
-        return True
 
     def choice(self, n: int, kind: str, what: str) -> bool:
         if kind == "finish and usage":

@@ -1,0 +1,248 @@
+"""Clients that are slow, or take nothing: what waits for them, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from aiohttp import StreamReader
+from attrs import define, field
+
+import llmstack as ls
+from llmstack.gateway.app import running
+from llmstack.gateway.relay import LAST
+from llmstack.messages import Request
+from llmstack.providers.openai import OpenAI
+from llmstack.stream import Event
+from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource
+from llmstack.testing.upstream import Peer, ScriptedUpstream, expect_request, send
+from tests.gateway.stage import Chat, chat, connected, gateway, over, post, run, serving
+from tests.gateway.test_relay import accepted, unchunked
+
+
+SENT: Final = post(chat(stream=True), "Connection: close")
+HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+#: What may lie in user space between a provider and one client.
+BOUND: Final = 256 << 10
+
+
+def said(text: str, finish: str | None = None) -> bytes:
+    """One chunk of a chat."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+@define(eq=False)
+class Flood:
+    """A step that writes for as long as it is read, and notes how much, and when it ended."""
+
+    written: int = 0
+    ended: float = field(default=0.0)
+
+    async def __call__(self, peer: Peer) -> None:
+        loop = asyncio.get_running_loop()
+        block = said("word " * 40) * 20
+        try:
+            while True:
+                peer.writer.write(block)
+                await peer.writer.drain()
+                self.written += len(block)
+        except ConnectionError:
+            self.ended = loop.time()
+
+
+def through(upstream: ScriptedUpstream) -> Chat:
+    """A stack that is one provider."""
+    endpoint = ls.Endpoint("a", OpenAI(f"{upstream.base_url}/v1", api_key="sk-any"))
+    return ls.ServiceBuilder().layer(ls.Fallback([endpoint])).service(ls.dispatch)
+
+
+def waiting() -> int:
+    """The bytes that wait in user space, from the connection upstream to the client's."""
+    (transport,) = accepted()
+    found = gc.get_objects()
+    read = sum(each.total_bytes and each._size for each in found if isinstance(each, StreamReader))
+    streams = [each for each in found if isinstance(each, ls.EventStream)]
+    held = sum(len(event.raw) for stream in streams for event in stream._held)
+    return read + held + transport.get_write_buffer_size()
+
+
+def test_of_a_client_that_does_not_read_the_provider_hears() -> None:
+    """It is read no more, little waits, and with the client its connection is closed."""
+    flood = Flood()
+
+    async def main() -> tuple[list[int], int, float]:
+        loop = asyncio.get_running_loop()
+        async with (
+            ScriptedUpstream([[expect_request, send(HEAD), flood]]) as upstream,
+            serving(through(upstream), write_timeout=20) as url,
+        ):
+            _, writer = await connected(url)
+            writer.write(SENT)
+            started = loop.time()
+            seen = []
+            for _ in range(3):
+                await asyncio.sleep(6)
+                seen.append(flood.written)
+            most = waiting()
+            await asyncio.sleep(3)
+            writer.close()
+            return seen, most, flood.ended - started
+
+    (first, *later), most, ended = run(main())
+
+    assert [first] * 2 == later
+    assert 0 < most <= BOUND
+    assert 20 <= ended <= 20.25
+
+
+def events(*sizes: int) -> list[Event]:
+    return [ScriptedEvent(raw=b"data: " + b"x" * size + b"\n\n") for size in sizes]
+
+
+def streams(*lines: Line, log: Callable[[str], None] = lambda _how: None) -> Any:  # noqa: ANN401 -- a service
+    """A leaf whose streams play *lines*; *log* hears how they end."""
+
+    async def stream(_request: Request) -> ls.EventStream:
+        reply = ls.EventStream(ScriptedSource(lines))
+        reply.on_end(lambda outcome: log(outcome.how))
+        return reply
+
+    return stream
+
+
+async def sip(reader: asyncio.StreamReader, *, seconds: float, most: int) -> bytes:
+    """Read *most* bytes, at least, every so many *seconds*, up to the end."""
+    found = bytearray()
+    while not reader.at_eof():
+        await asyncio.sleep(seconds)
+        piece = bytearray()
+        while len(piece) < most and (block := await reader.read(most)):
+            piece += block
+        found += piece
+    return bytes(found)
+
+
+@pytest.mark.parametrize("sizes", [(12_000_000,), (5, 6_000_000, 5, 6_000_000)], ids=str)
+def test_a_client_that_takes_a_little_all_the_time_gets_all(sizes: tuple[int, ...]) -> None:
+    """Its time runs anew with each piece, also in the middle of one event."""
+    ends: list[str] = []
+
+    async def main() -> bytes:
+        service = streams(*events(*sizes), log=ends.append)
+        async with serving(over(service), write_timeout=10) as url:
+            reader, writer = await connected(url)
+            writer.write(SENT)
+            await reader.readuntil(b"\r\n\r\n")
+            body = await sip(reader, seconds=9, most=1_000_000)
+            writer.close()
+            return body
+
+    chunks, ended = unchunked(run(main()))
+
+    assert ["ok"] == ends
+    assert ended
+    assert b"".join(event.raw for event in events(*sizes)) == b"".join(chunks)
+
+
+@pytest.mark.parametrize("after", [0, 3_000_000], ids=["nothing", "some"])
+def test_one_that_takes_no_more_is_dropped_in_time(after: int) -> None:
+    """So long after the last piece that it took, in the middle of an event as well."""
+    ends: list[float] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> float:
+        loops.append(asyncio.get_running_loop())
+        service = streams(*events(20_000_000, 5), log=lambda _: ends.append(loops[0].time()))
+        async with serving(over(service), write_timeout=10) as url:
+            reader, writer = await connected(url)
+            writer.write(SENT)
+            await asyncio.sleep(9)
+            if after:
+                await reader.readexactly(after)
+            started = loops[0].time() if after else 0.0
+            await asyncio.sleep(15)
+            writer.close()
+            return started
+
+    started = run(main())
+
+    assert 10 == pytest.approx(ends[0] - started, abs=0.3)
+
+
+async def stopped(service: Any, *, patience: float) -> bytes:  # noqa: ANN401 -- a service
+    """What a client gets that reads only when the gateway stops, after so long a *patience*."""
+    settings = gateway(over(service), shutdown_timeout=patience)
+    async with asyncio.TaskGroup() as group:
+        async with running(settings) as url:
+            reader, writer = await connected(url)
+            writer.write(SENT)
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(1)
+            reading = group.create_task(read_late(reader, patience + LAST / 2))
+        answer = await reading
+        writer.close()
+        return answer
+
+
+async def read_late(reader: asyncio.StreamReader, seconds: float) -> bytes:
+    await asyncio.sleep(seconds)
+    return await reader.read()
+
+
+def test_behind_a_terminal_that_was_not_taken_yet_comes_nothing() -> None:
+    """The answer is whole, and so it arrives, though the gateway stops meanwhile."""
+    sizes = (5, 12_000_000)
+
+    chunks, ended = unchunked(run(stopped(streams(*events(*sizes)), patience=3)))
+
+    assert ended
+    assert b"".join(event.raw for event in events(*sizes)) == b"".join(chunks)
+
+
+def test_an_event_that_was_begun_is_ended_before_the_last_word() -> None:
+    """No reader gets half of it."""
+    lines: list[Line] = [*events(5, 12_000_000), 1000.0]
+
+    chunks, ended = unchunked(run(stopped(streams(*lines), patience=3)))
+    *whole, last, rest = b"".join(chunks).split(b"\n\n")
+
+    assert not ended
+    assert [event.raw[:-2] for event in events(5, 12_000_000)] == whole
+    assert b'"code": "server_shutting_down"' in last
+    assert b"" == rest
+
+
+def test_a_stream_that_an_observer_ends_is_not_whole() -> None:
+    """The event that it saw arrives, and then the error, in a body without its end."""
+
+    async def stream(_request: Request) -> ls.EventStream:
+        reply = ls.EventStream(ScriptedSource(events(1, 2, 3)))
+        left = iter("ab")
+
+        def count(_event: Event) -> None:
+            if next(left) == "b":
+                reply.abort(ls.BudgetExceeded("no more"))
+
+        reply.on_event(count)
+        return reply
+
+    async def main() -> bytes:
+        async with serving(over(stream)) as url:
+            reader, writer = await connected(url)
+            writer.write(SENT)
+            await reader.readuntil(b"\r\n\r\n")
+            body = await reader.read()
+            writer.close()
+            return body
+
+    chunks, ended = unchunked(run(main()))
+
+    assert not ended
+    assert [event.raw for event in events(1, 2)] == chunks[:2]
+    assert b'"code": "budget_exceeded"' in chunks[2]
+    assert 3 == len(chunks)
