@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach p,$(NAMES),$(shell $(p) -c '$(NEW_ENOUGH)' 2>/de
 PIP := -m pip --disable-pip-version-check -qq
 RST := README.rst CHANGES.rst changelog.d docs benchmarks
 
-.PHONY: help demo check real fmt lint type test cov docs bench clean format-check rst wheel
+.PHONY: help demo check real fmt lint type test cov soak docs bench clean format-check rst wheel
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -45,6 +45,10 @@ cov: $(VENV)/.develops  ## all tests and doctests, every branch covered
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m coverage run -m pytest -q
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
+
+soak: $(VENV)/.develops  ## streams of random upstreams, 20,000 of them (an hour)
+	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -q -o faulthandler_timeout=0 \
+	tests/properties/test_stream_truth.py $(ARGS)
 
 docs: rst  ## the markup of every page, and every example in one
 	@$(BIN)/python -m pytest -q README.rst docs tests/test_docs.py

@@ -50,6 +50,9 @@ class Source(Protocol):
     async def read(self) -> Sequence[Event]:
         """Return at least one more event, or none after the terminal.
 
+        What it returns may offer ``raw``, the bytes of all of them: then those who only pass
+        them on need not have the events taken apart.
+
         Raises `StreamBroken` when cut and `StreamIncomplete` on a clean end without the
         terminal. Nobody reads on after an error or a cancellation.
         """
@@ -146,10 +149,33 @@ class EventStream:
         event = self._held.popleft()
         for observer in self._observers:
             observer(event)
-        self.waiting_since = None
-        if not self._held and self.source.complete:
-            self._over()
+        self._handed()
         return event
+
+    async def block(self) -> bytes | None:
+        """Return the bytes of all events that are there, waiting for one; None after the last.
+
+        It is to read them one by one and to join their bytes: observers see each event, and
+        what ended the stream badly is raised.
+        """
+        if not self._held:
+            try:
+                events = await self._read()
+            except StopAsyncIteration:
+                return None
+            raw: bytes | None = None if self._observers else getattr(events, "raw", None)
+            if raw is not None:
+                self._handed()
+                return raw
+            self._held.extend(events)
+        block = []
+        while self._held:
+            event = self._held.popleft()
+            block.append(event.raw)
+            for observer in self._observers:
+                observer(event)
+            self._handed()
+        return b"".join(block)
 
     async def __aenter__(self) -> Self:
         """Read inside the block; leaving it closes the stream."""
@@ -203,6 +229,12 @@ class EventStream:
             task.uncancel()  # the source took our cancellation for its own
         # Raised out here, so that the error keeps the cause it came with.
         raise self._last_word()
+
+    def _handed(self) -> None:
+        """End with the last event, as soon as it is handed to the reader."""
+        self.waiting_since = None
+        if not self._held and self.source.complete:
+            self._over()
 
     def _stop(self, outcome: Outcome) -> None:
         """End the stream from outside of its reader, who is woken if there is one waiting."""

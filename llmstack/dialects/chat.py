@@ -44,7 +44,7 @@ def assembled(pieces: Iterable[Piece], /) -> JSON:
     for _, chunk in pieces:
         if chunk.get("error"):
             raise ProtocolError("a chunk is an error")
-        for name in chunk.keys() - {"choices", "obfuscation"}:
+        for name in [name for name in chunk if name not in {"choices", "obfuscation"}]:
             whole[name] = _latest(name, whole.get(name), chunk[name])
         for choice in _objects(chunk.get("choices") or []):
             index = _index(choice, CHOICES)

@@ -23,12 +23,19 @@ __all__ = ["Composed"]
 @final
 @define(eq=False)
 class Composed:
-    """*outer* is next to the caller, *inner* next to the endpoint."""
+    """*outer* is next to the caller, *inner* next to the endpoint.
+
+    >>> from llmstack.dialects.chat_over_messages import ChatOverMessages
+    >>> from llmstack.dialects.responses_over_chat import ResponsesOverChat
+    >>> both = Composed(ResponsesOverChat(), ChatOverMessages())
+    >>> both.asks, both.speaks
+    ('responses', 'messages')
+    """
 
     outer: Translator
     inner: Translator
-    asks: str = field(init=False)
-    speaks: str = field(init=False)
+    asks: str = field(init=False, repr=False)
+    speaks: str = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.outer.speaks != self.inner.asks:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, final
+from typing import Protocol, final
 
 from attrs import field, frozen
 
 from llmstack.call import Usage
 from llmstack.errors import UpstreamError
-from llmstack.estimators.tokens import prompt_tokens
 from llmstack.messages import Request
 from llmstack.providers.source import Progress
 
@@ -58,7 +57,6 @@ class Operation:
 
     *usage* gives the tokens of a whole reply, and raises if it is an error, unreadable or
     empty. *progress* makes what reads a stream; without it the operation does not stream.
-    *prompt* guesses at the tokens of a request, for a stream that was not counted.
     """
 
     path: str
@@ -66,7 +64,6 @@ class Operation:
     method: str = "POST"
     progress: Callable[[Request, Headers], Progress] | None = None
     write: Write = body_of
-    prompt: Callable[[Mapping[str, Any]], int] = prompt_tokens
 
 
 @final

@@ -155,6 +155,10 @@ class Incoming:
             return await self.response.content.readany()
         # aiohttp raises a RuntimeError where the connection is gone and nobody said why.
         except (ClientError, OSError, RuntimeError) as error:
+            # It raises at once, though something may have come before the connection was lost.
+            rest = self.response.content._read_nowait(-1)  # noqa: SLF001 -- no other way to it
+            if rest:
+                return rest
             fault = fault_of(error)
         raise fault
 

@@ -28,6 +28,7 @@ from llmstack.errors import (
     ProtocolError,
     UpstreamError,
 )
+from llmstack.estimators.tokens import prompt_tokens
 from llmstack.messages import Reply, Request, Response
 from llmstack.providers.format import Format, Operation
 from llmstack.providers.incoming import Incoming
@@ -138,7 +139,7 @@ class Leaf:
         if make is None or not (streamed or request.stream):
             return await self._whole(operation, incoming)
         progress = make(request, incoming.headers)
-        prompt = partial(_prompt, operation, request)
+        prompt = partial(prompt_tokens, request.body.data)
         if not streamed:
             reply = await self._whole(operation, incoming)
             return as_stream(dialect_of(request.operation), reply, progress, prompt)
@@ -166,7 +167,3 @@ class Leaf:
             with suppress(UpstreamError):
                 body = await incoming.body(ERROR_MAX)
         return self.format.classify(incoming.status, incoming.headers(), body, wall=clock.wall())
-
-
-def _prompt(operation: Operation, request: Request) -> int:
-    return operation.prompt(request.body.data)

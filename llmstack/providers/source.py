@@ -24,8 +24,10 @@ from llmstack.errors import (
     StreamIncomplete,
     UpstreamError,
 )
+from llmstack.providers.batch import Batch, Run
 from llmstack.providers.estimate import estimated
 from llmstack.providers.incoming import Incoming
+from llmstack.providers.portions import Portions
 from llmstack.providers.redact import conceal, request_id
 from llmstack.providers.secret import Secret
 from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
@@ -36,6 +38,11 @@ __all__ = ["EventSource", "Progress"]
 
 #: Bytes of events that may come before the first content.
 PREAMBLE: Final = 256 << 10
+#: Events in a row that may come without content.
+QUIET: Final = 10_000
+#: Bytes from which on it pays to look for runs of ordinary events, and how often to look.
+WORTH: Final = 2 << 10
+LOOKS: Final = 4
 
 
 class Progress(Protocol):
@@ -78,6 +85,13 @@ class Progress(Protocol):
         """
         ...
 
+    def run(self, chunk: bytes, /) -> tuple[int, int]:
+        """Learn from ordinary events that *chunk* begins with, all to be handed on.
+
+        Returns how many they are, each whole and with content, and how many bytes they take.
+        """
+        ...
+
 
 @final
 @define(eq=False)
@@ -86,7 +100,7 @@ class EventSource:
 
     *prompt* guesses at the tokens of the prompt, should the provider not say. *endpoint* is
     for the errors of the stream, and *key* is what they must not show. Whoever opens or
-    gathers it closes *incoming* if that raises.
+    gathers it closes *incoming* if that raises. A stream of more than *limit* bytes is broken.
     """
 
     incoming: Incoming
@@ -94,10 +108,22 @@ class EventSource:
     prompt: Callable[[], int] = field(repr=False)
     endpoint: str | None = None
     key: Secret | None = field(default=None, repr=False)
+    limit: int = 1 << 30
+    _portions: Portions = field(init=False, repr=False)
     _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
     _over: bool = field(default=False, init=False)
     _cut: bool = field(default=False, init=False)
     _failure: UpstreamError | None = field(default=None, init=False)
+    _quiet: int = field(default=0, init=False)
+
+    @_portions.default
+    def _read_in_portions(self) -> Portions:
+        return Portions(self.incoming, self.limit)
+
+    @property
+    def heard(self) -> float:
+        """The loop time when bytes of any kind last came."""
+        return self._portions.heard
 
     @property
     def usage(self) -> Usage | None:
@@ -168,10 +194,10 @@ class EventSource:
         else:
             self.incoming.close()
 
-    async def _batch(self) -> list[SSEEvent]:
+    async def _batch(self) -> Sequence[SSEEvent]:
         """Read once; an error among the events waits until those before it are handed up."""
         try:
-            chunk = await self.incoming.chunk()
+            chunk = await self._portions.next()
         except UpstreamError:
             # Behind the terminal there is nothing to lose: the reply is whole.
             if not self.progress.whole:
@@ -185,22 +211,44 @@ class EventSource:
         last = self.progress.unsaid if self.progress.whole else None
         return [] if last is None else [last]
 
-    def _learned(self, chunk: bytes) -> list[SSEEvent]:
+    def _learned(self, chunk: bytes) -> Batch:
+        batch = Batch()
         try:
-            events = self._parser.feed(chunk)
+            rest = self._by_runs(chunk, batch) if len(chunk) >= WORTH else chunk
+            self._one_by_one(rest, batch)
         except SSELimitExceeded as error:
-            raise ProtocolError(str(error)) from error
-        passed: list[SSEEvent] = []
-        try:
-            for event in events:
-                if self.progress.take(event.data, event.event):
-                    passed.append(event)
-                if self.progress.done:
-                    self._over = True
-                    break
+            fault = ProtocolError(str(error))
+            fault.__cause__ = error
+            self._fail(fault)
         except UpstreamError as error:
             self._fail(error)
-        return passed
+        return batch
+
+    def _by_runs(self, chunk: bytes, batch: Batch) -> bytes:
+        """Take runs of ordinary events, and one at a time what is between; return the rest."""
+        for _ in range(LOOKS):
+            count, size = (0, 0) if self._parser.begun else self.progress.run(chunk)
+            if count:
+                batch.parts.append(Run(chunk[:size], count, self._parser.id))
+                self._quiet = 0
+            else:
+                size = chunk.find(b"\n\n") + 2
+                self._one_by_one(chunk[:size], batch)
+            chunk = b"" if self._over else chunk[size:]
+        return chunk
+
+    def _one_by_one(self, chunk: bytes, batch: Batch) -> None:
+        progress = self.progress
+        for event in self._parser.feed(chunk):
+            said = progress.text
+            if progress.take(event.data, event.event):
+                batch.parts.append(event)
+            if progress.done:
+                self._over = True
+                break
+            self._quiet = self._quiet + 1 if said == progress.text else 0
+            if self._quiet > QUIET:
+                raise ProtocolError(f"more than {QUIET} events in a row have no content")
 
     def _fail(self, error: UpstreamError) -> None:
         self._over = True

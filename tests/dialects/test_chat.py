@@ -206,6 +206,8 @@ def test_an_empty_chunk_before_the_first_names_nothing() -> None:
         ]
     )
 
+    order = ["id", "model", "created", "prompt_filter_results", "object", "choices"]
+    assert order == list(said)
     named = {"id": "x", "model": "m", "created": 3, "prompt_filter_results": [1]}
     assert named == {name: said[name] for name in said if name not in {"choices", "object"}}
 

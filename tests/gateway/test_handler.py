@@ -16,7 +16,7 @@ from llmstack.call import Attempt
 from llmstack.errors import LLMStackError
 from llmstack.messages import Request
 from llmstack.testing.provider import FakeProvider, Hang, Reply
-from llmstack.testing.scripted import ScriptedService
+from llmstack.testing.scripted import ScriptedService, stream_of
 from tests.gateway.stage import (
     HELLO,
     Answer,
@@ -298,6 +298,29 @@ def test_a_bug_is_logged_and_not_told(service: Any, error: str) -> None:  # noqa
     )
     assert "handler.py" in line["trace"][0]
     assert "secret" not in f"{logs}{answer}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stack_gives_what_is_asked_for(*, stream: bool) -> None:
+    """A client that asks for one kind of reply could not read the other; a stream is closed."""
+    ends: list[str] = []
+
+    async def other(request: Request) -> ls.Response | ls.EventStream:
+        if request.stream:
+            return ls.Response(b"{}")
+        reply = stream_of([])
+        reply.on_end(lambda outcome: ends.append(outcome.how))
+        return reply
+
+    async def main() -> Answer:
+        async with serving(over(other)) as url:
+            return await talk(url, post(chat(stream=stream)))
+
+    with capture_logs() as logs:
+        answer = run(main())
+
+    assert (500, ["TypeError"]) == (answer.status, [line["error"] for line in logs])
+    assert ([] if stream else ["abandoned"]) == ends
 
 
 def test_a_client_that_leaves_before_the_reply_frees_the_provider() -> None:

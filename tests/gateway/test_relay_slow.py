@@ -21,13 +21,14 @@ from llmstack.stream import Event
 from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource
 from llmstack.testing.upstream import Peer, ScriptedUpstream, expect_request, send
 from tests.gateway.stage import Chat, chat, connected, gateway, over, post, run, serving
-from tests.gateway.test_relay import accepted, unchunked
+from tests.gateway.test_relay import accepted
 
 
 SENT: Final = post(chat(stream=True), "Connection: close")
 HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-#: What may lie in user space between a provider and one client.
+#: What may lie in user space before one client, and with what aiohttp reads ahead upstream.
 BOUND: Final = 256 << 10
+READ_AHEAD: Final = 768 << 10
 
 
 def said(text: str, finish: str | None = None) -> bytes:
@@ -61,21 +62,21 @@ def through(upstream: ScriptedUpstream) -> Chat:
     return ls.ServiceBuilder().layer(ls.Fallback([endpoint])).service(ls.dispatch)
 
 
-def waiting() -> int:
-    """The bytes that wait in user space, from the connection upstream to the client's."""
+def waiting() -> tuple[int, int]:
+    """The bytes that wait in user space: from the stream to the client's, and upstream."""
     (transport,) = accepted()
     found = gc.get_objects()
-    read = sum(each.total_bytes and each._size for each in found if isinstance(each, StreamReader))
+    read = sum(getattr(each, "_size", 0) for each in found if isinstance(each, StreamReader))
     streams = [each for each in found if isinstance(each, ls.EventStream)]
     held = sum(len(event.raw) for stream in streams for event in stream._held)
-    return read + held + transport.get_write_buffer_size()
+    return held + transport.get_write_buffer_size(), read
 
 
 def test_of_a_client_that_does_not_read_the_provider_hears() -> None:
     """It is read no more, little waits, and with the client its connection is closed."""
     flood = Flood()
 
-    async def main() -> tuple[list[int], int, float]:
+    async def main() -> tuple[list[int], tuple[int, int], float]:
         loop = asyncio.get_running_loop()
         async with (
             ScriptedUpstream([[expect_request, send(HEAD), flood]]) as upstream,
@@ -93,10 +94,11 @@ def test_of_a_client_that_does_not_read_the_provider_hears() -> None:
             writer.close()
             return seen, most, flood.ended - started
 
-    (first, *later), most, ended = run(main())
+    (first, *later), (written, read), ended = run(main())
 
     assert [first] * 2 == later
-    assert 0 < most <= BOUND
+    assert 0 < written <= BOUND
+    assert read <= READ_AHEAD
     assert 20 <= ended <= 20.25
 
 
@@ -115,6 +117,16 @@ def streams(*lines: Line, log: Callable[[str], None] = lambda _how: None) -> Any
     return stream
 
 
+def unchunked(body: bytes) -> tuple[list[bytes], bool]:
+    """The chunks of a long *body*, and whether the terminating one is there."""
+    chunks, at = [], 0
+    while at < len(body) and not body.startswith(b"0\r\n", at):
+        start = body.index(b"\r\n", at) + 2
+        at = start + int(body[at:start], 16) + 2
+        chunks.append(body[start : at - 2])
+    return chunks, body[at:] == b"0\r\n\r\n"
+
+
 async def sip(reader: asyncio.StreamReader, *, seconds: float, most: int) -> bytes:
     """Read *most* bytes, at least, every so many *seconds*, up to the end."""
     found = bytearray()
@@ -127,7 +139,7 @@ async def sip(reader: asyncio.StreamReader, *, seconds: float, most: int) -> byt
     return bytes(found)
 
 
-@pytest.mark.parametrize("sizes", [(12_000_000,), (5, 6_000_000, 5, 6_000_000)], ids=str)
+@pytest.mark.parametrize("sizes", [(40_000_000,), (5, 20_000_000, 5, 20_000_000)], ids=str)
 def test_a_client_that_takes_a_little_all_the_time_gets_all(sizes: tuple[int, ...]) -> None:
     """Its time runs anew with each piece, also in the middle of one event."""
     ends: list[str] = []
@@ -138,7 +150,7 @@ def test_a_client_that_takes_a_little_all_the_time_gets_all(sizes: tuple[int, ..
             reader, writer = await connected(url)
             writer.write(SENT)
             await reader.readuntil(b"\r\n\r\n")
-            body = await sip(reader, seconds=9, most=1_000_000)
+            body = await sip(reader, seconds=9, most=8_000_000)
             writer.close()
             return body
 
@@ -246,3 +258,23 @@ def test_a_stream_that_an_observer_ends_is_not_whole() -> None:
     assert [event.raw for event in events(1, 2)] == chunks[:2]
     assert b'"code": "budget_exceeded"' in chunks[2]
     assert 3 == len(chunks)
+
+
+def test_a_complete_reply_waits_for_as_long() -> None:
+    """It is the same setting."""
+
+    async def reply(_request: Request) -> ls.Response:
+        return ls.Response(b"x" * 20_000_000)
+
+    async def main() -> tuple[int, int]:
+        async with serving(over(reply), write_timeout=5) as url:
+            reader, writer = await connected(url)
+            writer.write(post(chat()))
+            await asyncio.sleep(4.5)
+            before = len(accepted())
+            await asyncio.sleep(1)
+            writer.close()
+            del reader
+            return before, len(accepted())
+
+    assert (1, 0) == run(main())

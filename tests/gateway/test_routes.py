@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 import llmstack as ls
+from llmstack.config.tables import ServerTable, address
 from llmstack.gateway.routes import Gateway, takes_traffic
 from llmstack.messages import dispatch
 from llmstack.testing.scripted import echo
@@ -35,7 +37,10 @@ def test_routes_do_not_change_behind_the_gateways_back() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("routes", {}), ("max_body", 0), ("body_timeout", 0), ("shutdown_timeout", -1)],
+    [
+        *(("routes", {}), ("max_body", 0), ("body_timeout", 0), ("shutdown_timeout", -1)),
+        *(("write_timeout", 0), ("ping_after", -1)),
+    ],
 )
 def test_a_bad_setting_is_named(setting: str, value: object) -> None:
     """By the name it was given under."""
@@ -43,6 +48,17 @@ def test_a_bad_setting_is_named(setting: str, value: object) -> None:
 
     with pytest.raises(ValueError, match=setting):
         Gateway(**settings)  # type: ignore[arg-type]
+
+
+def test_the_settings_are_those_of_a_configuration() -> None:
+    """Under the same names, with the same defaults; 0 is the silence that a file can name."""
+    routes = {"chat": over(echo)}
+    table = attrs.asdict(ServerTable())
+    gateway = Gateway(routes=routes, **table | {"listen": address(table["listen"])})
+
+    assert Gateway(routes=routes) == gateway
+    assert (30.0, 15.0) == (gateway.write_timeout, gateway.ping_after)
+    assert [None, 0] == [Gateway(routes=routes, ping_after=off).ping_after for off in (None, 0)]
 
 
 def test_metrics_are_not_in_the_repr() -> None:

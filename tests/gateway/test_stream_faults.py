@@ -41,14 +41,6 @@ PENDING: Final[dict[str, str]] = {
             "46-many-choices-spare",
             "46-many-choices-alone",
         ),
-        "a complete reply is not made a stream, nor the other way round": (
-            "30-complete-reply-spare",
-            "30-complete-reply-alone",
-            "60-complete-for-a-stream-spare",
-            "60-complete-for-a-stream-alone",
-            "60-stream-for-a-complete-one-spare",
-            "60-stream-for-a-complete-one-alone",
-        ),
     }.items()
     for name in names
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 from hypothesis import given, settings
@@ -235,7 +235,7 @@ class Bare:
     async def __call__(self, request: Request) -> object:
         return await self.leaf(request)
 
-    async def __aenter__(self) -> Bare:
+    async def __aenter__(self) -> Self:
         await self.leaf.transport.__aenter__()
         return self
 
@@ -286,4 +286,4 @@ def test_there_and_back_is_the_same(body: dict[str, Any], data: st.DataObject) -
         return as_whole(DIALECTS["chat"], said)  # type: ignore[arg-type]
 
     there = {name: body[name] for name in body if counts or name != "usage"}
-    assert there == json.loads(run_virtual(main()))
+    assert there == json.loads(run_virtual(main())[0])

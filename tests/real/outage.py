@@ -3,91 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from typing import Final
 
-from openai import APIError, AsyncOpenAI
-
+from tests.real.call import DIALECTS, Call, Clients
 from tests.real.processes import Process, expect, say
 
 
-__all__ = ["LONG", "SHORT", "afterwards", "outage"]
-
-#: Tokens of a stream, enough for it to be under way at the kill; and of a complete reply.
-LONG, SHORT = 64, 12
-
-WORDS: Final = "the sea, a bridge, an old clock, rain in spring, a long train, bread, the north"
+__all__ = ["afterwards", "outage"]
 
 
-class Call:
-    """One call of the outage, as its caller sees it."""
-
-    def __init__(self, client: AsyncOpenAI, number: int) -> None:
-        self.client = client
-        self.streamed = number % 5 != 4
-        word = WORDS.split(", ")[number % 7]
-        self.asked = f"Write about {word}, in {number + 3} sentences."
-        self.chunks = 0
-        self.finished = False
-        self.error: Exception | None = None
-        self.endpoint = ""
-        self.attempts = 0
-
-    async def run(self) -> None:
-        try:
-            await (self.stream() if self.streamed else self.complete())
-        except Exception as error:  # noqa: BLE001 -- what a caller sees is what is looked at
-            self.error = error
-
-    async def stream(self) -> None:
-        raw = await self.client.chat.completions.with_raw_response.create(
-            model="chat",
-            messages=[{"role": "user", "content": self.asked}],
-            max_tokens=LONG,
-            stream=True,
-            extra_body={"ignore_eos": True},
-        )
-        self.note(raw.headers)
-        async for chunk in raw.parse():
-            choice = chunk.choices[0] if chunk.choices else None
-            self.chunks += bool(choice and choice.delta.content)
-            self.finished |= bool(choice and choice.finish_reason)
-
-    async def complete(self) -> None:
-        raw = await self.client.chat.completions.with_raw_response.create(
-            model="chat",
-            messages=[{"role": "user", "content": self.asked}],
-            max_tokens=SHORT,
-            extra_body={"ignore_eos": True},
-        )
-        self.note(raw.headers)
-        self.finished = bool(raw.parse().choices[0].finish_reason)
-
-    def note(self, headers: Mapping[str, str]) -> None:
-        self.endpoint = headers.get("x-llmstack-endpoint", "")
-        self.attempts = int(headers.get("x-llmstack-attempts", "0"))
-
-    @property
-    def verdict(self) -> str:
-        if self.error is None and self.finished:
-            return "answered"
-        if not self.chunks:
-            return f"failed before any content, with {self.error!r}"
-        if self.error is None:
-            return "cut in silence"
-        return "cut with an error" if isinstance(self.error, APIError) else repr(self.error)
-
-
-async def outage(client: AsyncOpenAI, servers: dict[str, Process], count: int) -> str:
+async def outage(clients: Clients, servers: dict[str, Process], count: int) -> str:
     """Kill a server while *count* calls run; return the name of the one that is left."""
-    calls = [Call(client, number) for number in range(count)]
+    calls = [Call(clients, number) for number in range(count)]
     begun = monotonic()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(call.run()) for call in calls]
         victim = await under_way(calls, servers, tasks)
         if victim:
-            streams = sum(c.chunks > 0 and not c.finished for c in calls if c.endpoint == victim)
+            streams = sum(c.chunks > 0 and not c.finished for c in calls if c.server == victim)
             waiting = sum(not call.endpoint for call in calls)
             await servers[victim].kill()
             say(
@@ -107,7 +41,7 @@ async def under_way(
     """Wait for a server with two streams that have content and no end; return its name or ""."""
     while not all(task.done() for task in tasks):
         for name in servers:
-            streams = [c for c in calls if c.endpoint == name and c.chunks > 2 and not c.finished]
+            streams = [c for c in calls if c.server == name and c.chunks > 2 and not c.finished]
             if len(streams) > 1:
                 return name
         await asyncio.sleep(0.02)
@@ -128,22 +62,25 @@ def judge(calls: Sequence[Call], victim: str) -> None:
     )
     for text in sorted({f"{type(call.error).__name__}: {call.error}" for call in cut}):
         say(f"The error was {text}.")
+    spoken = sorted({call.speaks for call in cut})
+    say(f"They spoke {', '.join(spoken)}.")
     for verdict, those in told.items():
         kind = "streamed" if those[0].streamed else "complete"
-        say(f"WRONG: {len(those)} calls ({kind}) {verdict}.")
+        say(f"WRONG: {len(those)} calls ({kind}, {those[0].speaks} of {those[0].route}) {verdict}.")
     expect(not told, "a caller saw what no caller may see")
     expect(moved, "no call had to move, so nothing was shown")
     expect(cut, "no stream was cut, so nothing was shown")
-    expect({victim} == {call.endpoint for call in cut}, "a stream of the other server was cut")
+    expect({victim} == {call.server for call in cut}, "a stream of the other server was cut")
 
 
-async def afterwards(client: AsyncOpenAI, left: str) -> None:
-    """Ask again: the server that is left answers everything."""
-    for number in (4, 9, 14, 19):
-        call = Call(client, number)
+async def afterwards(clients: Clients, left: str) -> None:
+    """Ask again, in each dialect: the server that is left answers everything."""
+    for number in range(len(DIALECTS)):
+        call = Call(clients, number, tokens=8)
         await call.run()
         expect(call.verdict == "answered", f"a call after the outage: {call.verdict}")
-        expect(call.endpoint == left, f"{call.endpoint} answered, and not {left}")
-    vector = await client.embeddings.create(model="embeddings", input="still there")
+        expect(call.server == left, f"{call.endpoint} answered, and not {left}")
+    vector = await clients.openai.embeddings.create(model="embeddings", input="still there")
     expect(vector.data[0].embedding, "no embedding after the outage")
-    say(f"Afterwards server {left} answered 4 of 4 calls, and embeddings.")
+    count = len(DIALECTS)
+    say(f"Afterwards server {left} answered {count} of {count} calls, and embeddings.")

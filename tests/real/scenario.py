@@ -1,4 +1,4 @@
-"""Real models behind the gateway, asked by the openai SDK; then one of them is killed.
+"""Real models behind the gateway, asked by the openai and anthropic SDKs; then one is killed.
 
 Two llama.cpp servers with a small model, ``llmstack serve`` over them, each a process of its
 own on loopback. What it saw it prints; it exits with 1 if a caller saw what no caller may
@@ -22,7 +22,8 @@ from time import monotonic
 
 from openai import APIError, AsyncOpenAI
 
-from tests.real.outage import SHORT, afterwards, outage
+from tests.real.call import DIALECTS, SHORT, Call, Clients
+from tests.real.outage import afterwards, outage
 from tests.real.processes import Process, Unexpected, expect, say
 
 
@@ -40,6 +41,42 @@ base_url = "{one}/v1"
 [endpoints.two]
 provider = "openai"
 base_url = "{two}/v1"
+
+[endpoints.one_messages]
+provider = "anthropic"
+base_url = "{one}/v1"
+
+[endpoints.two_messages]
+provider = "anthropic"
+base_url = "{two}/v1"
+
+[endpoints.one_chat]
+provider = "openai"
+base_url = "{one}/v1"
+speaks = ["chat"]
+
+[endpoints.two_chat]
+provider = "openai"
+base_url = "{two}/v1"
+speaks = ["chat"]
+
+[routes.messages]
+layers = [
+  {{ use = "deadline", seconds = 200 }},
+  {{ use = "retry", attempts = 4 }},
+  {{ use = "round_robin", endpoints = ["one_messages", "two_messages"] }},
+  {{ use = "circuit_breaker" }},
+  {{ use = "timeout", first_token = 120, idle = 30 }},
+]
+
+[routes.translated]
+layers = [
+  {{ use = "deadline", seconds = 200 }},
+  {{ use = "retry", attempts = 4 }},
+  {{ use = "round_robin", endpoints = ["one_chat", "two_chat"] }},
+  {{ use = "circuit_breaker" }},
+  {{ use = "timeout", first_token = 120, idle = 30 }},
+]
 
 [routes.chat]
 layers = [
@@ -64,8 +101,9 @@ layers = [
 async def ask(client: AsyncOpenAI) -> None:
     """Ask for everything once, as the SDK's users do."""
     names = [model.id async for model in client.models.list()]
-    expect(sorted(names) == ["chat", "embeddings"], f"the models are {names}")
-    say(f"GET /v1/models lists {' and '.join(names)}.")
+    routes = ["chat", "embeddings", "messages", "translated"]
+    expect(sorted(names) == routes, f"the models are {names}")
+    say(f"GET /v1/models lists {', '.join(names)}.")
 
     asked = "Complete this: the sea is"
     begun = monotonic()
@@ -109,6 +147,21 @@ async def ask(client: AsyncOpenAI) -> None:
     say(f"Embeddings: 3 vectors of {len(cat)}; cat and kitten {near:.2f}, cat and tax {far:.2f}.")
 
 
+async def ask_in_dialects(clients: Clients) -> None:
+    """Ask in every dialect, whole and streamed, of endpoints that speak it or another one."""
+    for n, (speaks, route) in enumerate(DIALECTS):
+        for streamed in (False, True):
+            call = Call(clients, n, tokens=SHORT)
+            call.streamed = streamed
+            call.tokens = SHORT
+            await call.run()
+            way = f"{speaks} at the route {route}, {'streamed' if streamed else 'whole'}"
+            expect(call.verdict == "answered", f"{way}: {call.verdict}")
+            expect(call.counted == SHORT, f"{way}: {call.counted} tokens were counted")
+    ways = ", ".join(f"{speaks} of {route}" for speaks, route in DIALECTS)
+    say(f"Whole and streamed, with {SHORT} tokens counted each: {ways}.")
+
+
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
@@ -149,9 +202,10 @@ async def all_of_it(calls: int, folder: Path, ends: AsyncExitStack) -> None:
     gateway = await Process.start(ends, "gateway", folder, "-m", "llmstack", "serve", str(config))
     url = await gateway.says("Listening at ")
     say(f"The gateway listens at {url}.")
-    async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=LIMIT) as client:
-        await ask(client)
-        await afterwards(client, await outage(client, servers, calls))
+    async with Clients(url, LIMIT) as clients:
+        await ask(clients.openai)
+        await ask_in_dialects(clients)
+        await afterwards(clients, await outage(clients, servers, calls))
     code, log = await gateway.end()
     expect(code == 0, f"the gateway ended with {code}:\n{log}")
     opened, again = log.count("circuit_breaker.opened"), log.count("retry.scheduled")

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import final
 
+from attrs import define, field
+
 from llmstack.dialects.responses_over_chat.request import request
 from llmstack.dialects.responses_over_chat.stream import ResponseStream, reply
 from llmstack.dialects.translator import JSON, StreamTranslator, Translated
@@ -20,6 +22,7 @@ __all__ = ["ResponsesOverChat"]
 
 
 @final
+@define(eq=False)
 class ResponsesOverChat:
     """From Responses to chat completions, and back.
 
@@ -31,8 +34,8 @@ class ResponsesOverChat:
     ('max_tool_calls',)
     """
 
-    asks: str = "responses"
-    speaks: str = "chat"
+    asks: str = field(default="responses", init=False, repr=False)
+    speaks: str = field(default="chat", init=False, repr=False)
 
     def request(self, body: JSON, /) -> Translated:
         """Return the caller's body as a chat request."""

@@ -61,10 +61,8 @@ class _Talk:
     def say(self, content: Content | None, refusal: str | None) -> None:
         """Add what the assistant says: to the calls that it has just made, if there are any."""
         message = self._assistant(calling=True)
-        if message["content"] is None:
-            message["content"] = content
-        elif content is not None:
-            message["content"] = [*as_parts(message["content"]), *as_parts(content)]
+        before = message["content"]
+        message["content"] = content if before is None else _joined(before, content)
         if refusal is not None:
             message["refusal"] = message.get("refusal", "") + refusal
 
@@ -80,6 +78,10 @@ class _Talk:
         self.add("assistant", "")
         self.messages[-1]["content"] = None
         return self.messages[-1]
+
+
+def _joined(before: Content, content: Content | None) -> Content:
+    return before if content is None else [*as_parts(before), *as_parts(content)]
 
 
 def _take(item: JSON, path: str, talk: _Talk) -> None:

@@ -95,6 +95,10 @@ class Progress:
         self._learn(kind, event, data)
         return True
 
+    def run(self, chunk: bytes, /) -> tuple[int, int]:
+        """Learn from events that differ in their text alone; return how many, and their bytes."""
+        return (0, 0) if self.done else self._template.run(chunk)
+
     def _learn(self, kind: object, event: Mapping[str, Any], data: bytes) -> None:
         match kind:
             case "message_start":
@@ -123,7 +127,7 @@ class Progress:
         self._text += text_bytes(delta, _TEXTS)
         if any(map(as_object(delta).get, _DELTAS)):
             self.begun = True
-            self._template.learn(data)
+            self._template.learn(data, "content_block_delta")
 
     def _count(self, usage: object) -> None:
         """Take numbers that are the whole so far, each in the place of the one before it."""

@@ -134,6 +134,10 @@ class Progress:
             return passes
         return not any(late)
 
+    def run(self, chunk: bytes, /) -> tuple[int, int]:
+        """Learn from events that differ in their text alone; return how many, and their bytes."""
+        return self._template.run(chunk)
+
     def _choice(self, choice: object, *, counts: bool) -> bool:
         """Learn from one choice; return whether it comes too late.
 

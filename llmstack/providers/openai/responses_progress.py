@@ -90,6 +90,10 @@ class ResponsesProgress:
         self._learn(kind, event)
         return True
 
+    def run(self, _chunk: bytes, /) -> tuple[int, int]:
+        """Return that there are none: each event has a number of its own."""
+        return 0, 0
+
     def _learn(self, kind: str, event: Mapping[str, Any]) -> None:
         if kind.endswith(".delta"):
             delta = event.get("delta")

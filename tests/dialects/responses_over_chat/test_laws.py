@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
+from random import Random
 from typing import Any, Final, cast, get_args
 
 import pytest
@@ -30,6 +32,18 @@ ASKED: Final = TypeAdapter[Any](CompletionCreateParams)
 MODELS: Final[dict[str, type[BaseModel]]] = {
     get_args(model.model_fields["type"].annotation)[0]: model
     for model in get_args(get_args(ResponseStreamEvent)[0])
+}
+
+
+#: A request with settings of every kind, to be repeated.
+RICH: Final[Thing] = {
+    "instructions": MARK,
+    "metadata": {MARK: MARK},
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "text": {"format": {"type": "json_object"}, "verbosity": "low"},
+    "tool_choice": {"type": "function", "name": "f"},
+    "tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "c"}],
+    "top_logprobs": 3,
 }
 
 
@@ -61,6 +75,16 @@ def checked(response: Thing) -> None:
     assert [] == wrong("Response", stored(response))
     model = Response.model_validate(response, strict=True)
     assert {"Response.store"} == set(unknown(model))
+
+
+def parted(chunks: list[Thing]) -> tuple[list[Thing], list[Thing], list[Thing]]:
+    """The chunks with deltas only, and those around them; a finish that says more is split."""
+    ends = [n for n, each in enumerate(chunks) if each["choices"]]
+    first, last = ends[0], ends[-1]
+    (choice,) = chunks[last]["choices"]
+    early = {**chunks[last], "choices": [{**choice, "finish_reason": None}], "usage": None}
+    finish = {**chunks[last], "choices": [{**choice, "delta": {}}]}
+    return chunks[:first], [*chunks[first:last], early], [finish, *chunks[last + 1 :]]
 
 
 def pieces_of(stream: chat_side.ChatStream, asked: Thing) -> list[Piece]:
@@ -117,18 +141,18 @@ def test_a_stream_ends_in_the_reply(body: Thing, stream: chat_side.ChatStream) -
     assert name == f"response.{terminal['response']['status']}"
 
 
-@given(requests(), chat_side.streams())
-def test_a_client_reads_the_same_from_the_events(body: Thing, stream: chat_side.ChatStream) -> None:
+@given(chat_side.streams())
+def test_a_client_reads_the_same_from_the_events(stream: chat_side.ChatStream) -> None:
     """They come as they may, and the deltas say what the terminal says."""
-    pieces = pieces_of(stream, body)
+    pieces = pieces_of(stream, RICH)
 
     assert pieces[-1][1]["response"] == read(pieces)
 
 
-@given(requests(), chat_side.streams())
-def test_every_event_is_published(body: Thing, stream: chat_side.ChatStream) -> None:
+@given(chat_side.streams())
+def test_every_event_is_published(stream: chat_side.ChatStream) -> None:
     """By the document, and by the SDK's models."""
-    for name, data in pieces_of(stream, body):
+    for name, data in pieces_of(stream, RICH):
         model = MODELS[name].model_validate(data, strict=True)
         known = {
             "Response.store",
@@ -139,6 +163,23 @@ def test_every_event_is_published(body: Thing, stream: chat_side.ChatStream) -> 
         if "response" in data:
             checked(data["response"])
         assert [] == wrong("ResponseStreamEvent", data, closed=False)
+
+
+@given(chat_side.streams(), st.randoms(use_true_random=False))
+def test_any_order_says_the_same(stream: chat_side.ChatStream, rng: Random) -> None:
+    """Where a host mixes texts and calls, only the order of the output is another one."""
+    before, said, after = parted(stream.chunks)
+    words = [each for each in said if "tool_calls" not in each["choices"][0]["delta"]]
+    calls = [each for each in said if each not in words]
+    mixed: list[Thing] = []
+    while words or calls:
+        mixed.append((words if not calls or (words and rng.random() < 0.5) else calls).pop(0))
+    pieces = events([*before, *mixed, *after])
+    plain: Any = events(stream.chunks)[-1][1]["response"]
+    response = read(pieces)
+    output = [sorted(each["output"], key=itemgetter("id")) for each in (plain, response)]
+
+    assert {**plain, "output": output[0]} == {**response, "output": output[1]}
 
 
 @given(chat_side.streams())

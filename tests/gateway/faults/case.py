@@ -7,7 +7,6 @@ content, and the healthy endpoint must not be asked. What makes no sense is expl
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
@@ -19,37 +18,32 @@ from llmstack.builder import Stack
 from llmstack.call import How, Usage
 from llmstack.messages import Request
 from llmstack.providers.transport import Transport
-from llmstack.testing.upstream import Peer, Step, expect_request, send, sleep
+from llmstack.testing.upstream import Step, expect_request
 from tests.gateway.faults.dialects import Dialect
+from tests.gateway.faults.spoken import (
+    HEAD,
+    ONE,
+    OPENING,
+    PLAIN,
+    SOON,
+    WHOLE,
+    Part,
+    Said,
+    on_the_wire,
+)
 
 
 __all__ = [
-    "DONE",
-    "ENDING",
-    "FINISH",
-    "HEAD",
-    "LAST",
-    "ONE",
-    "OPENING",
-    "PING",
-    "PLAIN",
-    "REST",
-    "SOON",
-    "TWO",
-    "USAGE",
+    "SETUP",
     "USED",
-    "WHOLE",
     "Act",
     "Answer",
     "Case",
     "Cut",
-    "Drip",
     "Expected",
     "Explained",
     "Left",
-    "Part",
     "Place",
-    "Said",
     "Same",
     "Setup",
     "Spare",
@@ -57,11 +51,9 @@ __all__ = [
     "User",
     "Variant",
     "broken",
-    "chunk",
     "every",
     "fault",
     "fine",
-    "page",
     "short",
     "told",
 ]
@@ -93,94 +85,6 @@ IN_BAND: Final[Mapping[str, str]] = {
 TIMES: Final[Mapping[str, float]] = MappingProxyType({"first_token": 10.0, "idle": 30.0})
 
 USED: Final = Usage(input=3, output=2)
-
-
-def chunk(data: bytes) -> bytes:
-    """A chunk of the transfer coding."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-@final
-@frozen
-class Said:
-    """Something that is said in the dialect of the case; one chunk on the wire, if *framed*."""
-
-    of: Callable[[Dialect], bytes]
-    framed: bool = True
-
-    def __add__(self, other: Said) -> Said:
-        return Said(lambda d: self.of(d) + other.of(d), self.framed)
-
-    def part(self, start: int | None, end: int | None = None) -> Said:
-        """The bytes of it between two places."""
-        return Said(lambda d: self.of(d)[start:end], self.framed)
-
-    def lines(self, end: bytes) -> Said:
-        """The same with another end of each line."""
-        return self.swapped(b"\n", end)
-
-    def bare(self) -> Said:
-        """The same without the framing of a chunk."""
-        return Said(self.of, framed=False)
-
-    def torn(self, mark: bytes, behind: int = 0) -> tuple[Said, Said]:
-        """What comes before *mark*, or so many bytes *behind* its start, and the rest."""
-        return (
-            Said(lambda d: self.of(d)[: self.of(d).rindex(mark) + behind], self.framed),
-            Said(lambda d: self.of(d)[self.of(d).rindex(mark) + behind :], self.framed),
-        )
-
-    def swapped(self, old: bytes, new: bytes) -> Said:
-        """The same with other bytes in place of some."""
-        return Said(lambda d: self.of(d).replace(old, new), self.framed)
-
-
-@final
-@frozen
-class Drip:
-    """The same byte by byte, one in so many *seconds*; with 0 as soon as the last was read."""
-
-    said: Said
-    seconds: float = 0.0
-
-    def step(self, dialect: Dialect) -> Step:
-        """What the upstream does."""
-        data = self.said.of(dialect)
-
-        async def dripping(peer: Peer) -> None:
-            for byte in data:
-                await send(chunk(bytes([byte])))(peer)
-                for _ in range(1 if self.seconds else 5):
-                    await asyncio.sleep(self.seconds)
-
-        return dripping
-
-
-Part = bytes | Step | Said | Drip
-
-HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-    b"X-Request-Id: req-up\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
-#: The head of a body that ends with the connection.
-PLAIN: Final = HEAD.replace(b"Transfer-Encoding: chunked", b"Connection: close")
-LAST: Final = b"0\r\n\r\n"
-
-#: What the gateway says to a caller that waits.
-PING: Final = Said(lambda d: d.ping)
-
-#: So that what was sent before has been read, and has gone on to the caller.
-SOON: Final = sleep(0.02)
-
-OPENING: Final = Said(lambda d: d.opening())
-ONE: Final = Said(lambda d: d.text("one "))
-TWO: Final = Said(lambda d: d.text("two"))
-FINISH: Final = Said(lambda d: d.finish())
-USAGE: Final = Said(lambda d: d.usage(3, 2))
-DONE: Final = Said(lambda d: d.last())
-ENDING: Final = FINISH + USAGE + DONE
-REST: Final = (TWO, ENDING)
-WHOLE: Final = (OPENING, ONE, TWO, ENDING)
 
 
 @final
@@ -315,16 +219,7 @@ class Case:
     def steps(self, dialect: Dialect) -> list[bytes | Step]:
         """What the first upstream sends and does."""
         first = [expect_request] if self.setup.asks else []
-        return [*first, *(_on_the_wire(part, dialect) for part in self.parts)]
-
-
-def _on_the_wire(part: Part, dialect: Dialect) -> bytes | Step:
-    if isinstance(part, Drip):
-        return part.step(dialect)
-    if isinstance(part, Said):
-        data = part.of(dialect)
-        return chunk(data) if part.framed else data
-    return part
+        return [*first, *(on_the_wire(part, dialect) for part in self.parts)]
 
 
 @final
@@ -378,7 +273,7 @@ def fine(
     name: str,
     early: Sequence[Part],
     late: Sequence[Part] = (),
-    expected: Sequence[Answer] = (Answer(), Answer()),
+    expected: Sequence[Expected] = (Answer(), Answer()),
     setup: Setup = SETUP,
 ) -> tuple[Case, ...]:
     """What is no fault: *early* before content, and *late*, if given, behind it."""
@@ -401,9 +296,3 @@ def short(number: int, name: str, head: bytes, *parts: Part) -> tuple[Case, ...]
         *fault(number, name, (head, opening, *parts), "EmptyResponse", setup),
         Case(number, name, "committed", (head, opening, one, SOON, *parts), lost, setup),
     )
-
-
-def page(status: bytes, kind: bytes, body: bytes, more: bytes = b"") -> bytes:
-    """A whole reply."""
-    about = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
-    return b"HTTP/1.1 %b\r\n%b%b\r\n%b" % (status, about, more, body)

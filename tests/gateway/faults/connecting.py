@@ -14,18 +14,9 @@ from attrs import define
 
 from llmstack.providers.transport import Transport
 from llmstack.testing.upstream import ScriptedUpstream, Step, expect_request, fin, rst, sleep
-from tests.gateway.faults.case import (
-    HEAD,
-    LAST,
-    WHOLE,
-    Case,
-    Explained,
-    Place,
-    Setup,
-    fault,
-    fine,
-)
+from tests.gateway.faults.case import Case, Explained, Place, Setup, fault, fine
 from tests.gateway.faults.certificates import HOST, knowing, presenting
+from tests.gateway.faults.spoken import HEAD, LAST, WHOLE
 
 
 __all__ = ["CASES", "EXPLAINED", "Names", "named"]

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from llmstack.call import Usage
 from llmstack.testing.upstream import Peer, Step, fin, send
 from tests.gateway.faults.case import (
+    SETUP,
+    Answer,
+    Case,
+    Explained,
+    Setup,
+    broken,
+    every,
+    fault,
+    fine,
+)
+from tests.gateway.faults.dialects import Chat, event
+from tests.gateway.faults.spoken import (
     DONE,
     ENDING,
     FINISH,
@@ -21,19 +34,11 @@ from tests.gateway.faults.case import (
     TWO,
     USAGE,
     WHOLE,
-    Answer,
-    Case,
     Drip,
-    Explained,
+    Part,
     Said,
-    Setup,
-    broken,
     chunk,
-    every,
-    fault,
-    fine,
 )
-from tests.gateway.faults.dialects import Chat, event
 from tests.gateway.faults.world import Client
 from tests.gateway.stage import get, talk
 
@@ -47,11 +52,11 @@ def chat(make: Any) -> Said:  # noqa: ANN401 -- a function of the one dialect th
 
 
 def ends(
-    number: int, name: str, *ending: Said, expected: Answer, setup: Setup = Setup()
+    number: int, name: str, *ending: Said, expected: Answer, setup: Setup = SETUP
 ) -> tuple[Case, ...]:
     """An answer with another ending, in one piece and behind content."""
-    early = (HEAD, OPENING, ONE, TWO, *ending, LAST)
-    late = (HEAD, OPENING, ONE, SOON, TWO, *ending, LAST)
+    early: Sequence[Part] = (HEAD, OPENING, ONE, TWO, *ending, LAST)
+    late: Sequence[Part] = (HEAD, OPENING, ONE, SOON, TWO, *ending, LAST)
     return fine(number, name, early, late, (expected, expected), setup)
 
 
@@ -89,13 +94,15 @@ CALL: Final = Said(lambda d: d.call('{"command": "rm -rf /tmp/'))
 
 
 def flood(what: bytes) -> Step:
-    """Send 50 MB of *what*; not so much may be taken."""
+    """Send *what* without an end; not much of it may be taken."""
     block = what * ((1 << 16) // len(what))
 
     async def flooding(peer: Peer) -> None:
-        for n in range(800):
+        taken = 0
+        while True:
             await send(block)(peer)
-            assert n * len(block) < MOST
+            taken += len(block)
+            assert taken < MOST
 
     return flooding
 

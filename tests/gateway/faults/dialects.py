@@ -17,11 +17,15 @@ __all__ = ["CHAT", "Chat", "Dialect", "event"]
 class Dialect(Protocol):
     """What the cases need to know; *who* is named in each event, so that none is mistaken."""
 
-    who: str
     name: ClassVar[str]
     path: ClassVar[str]
     operation: ClassVar[str]
     ping: ClassVar[bytes]
+
+    @property
+    def who(self) -> str:
+        """Who speaks."""
+        ...
 
     def by(self, who: str) -> Dialect:
         """The same from the mouth of another."""

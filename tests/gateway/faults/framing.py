@@ -14,7 +14,8 @@ from llmstack.testing.upstream import (
     send,
     stall,
 )
-from tests.gateway.faults.case import (
+from tests.gateway.faults.case import Answer, Case, Explained, Setup, every, fault, fine, short
+from tests.gateway.faults.spoken import (
     ENDING,
     HEAD,
     LAST,
@@ -24,17 +25,9 @@ from tests.gateway.faults.case import (
     SOON,
     TWO,
     WHOLE,
-    Answer,
-    Case,
-    Explained,
     Said,
-    Setup,
     chunk,
-    every,
-    fault,
-    fine,
     page,
-    short,
 )
 
 

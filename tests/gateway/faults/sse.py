@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from llmstack.testing.upstream import sleep
 from tests.gateway.faults.case import (
+    Answer,
+    Case,
+    Explained,
+    Setup,
+    broken,
+    every,
+    fault,
+    fine,
+    short,
+)
+from tests.gateway.faults.spoken import (
     HEAD,
     LAST,
     ONE,
@@ -15,18 +27,10 @@ from tests.gateway.faults.case import (
     SOON,
     TWO,
     WHOLE,
-    Answer,
-    Case,
     Drip,
-    Explained,
+    Part,
     Said,
-    Setup,
-    broken,
-    every,
-    fault,
-    fine,
     page,
-    short,
 )
 
 
@@ -63,7 +67,8 @@ def streams(number: int, name: str, *odd: Said) -> tuple[Case, ...]:
 def with_lines(name: str, end: bytes) -> tuple[Case, ...]:
     """A stream whose lines end in another way."""
     whole = [part.lines(end) for part in WHOLE]
-    early, late = (HEAD, *whole, LAST), (HEAD, *whole[:2], SOON, *whole[2:], LAST)
+    early: Sequence[Part] = (HEAD, *whole, LAST)
+    late: Sequence[Part] = (HEAD, *whole[:2], SOON, *whole[2:], LAST)
     return fine(35, name, early, late, (Answer(whole), Answer(whole)))
 
 

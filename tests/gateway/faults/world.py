@@ -26,8 +26,9 @@ from llmstack.testing.upstream import (
     send,
     stall,
 )
-from tests.gateway.faults.case import HEAD, LAST, WHOLE, Act, Case, Place, Said, User, chunk
+from tests.gateway.faults.case import Act, Case, Place, User
 from tests.gateway.faults.dialects import Dialect
+from tests.gateway.faults.spoken import HEAD, LAST, WHOLE, Said, chunk
 from tests.gateway.stage import connected, post, serving
 
 
@@ -74,7 +75,7 @@ class Heard:
 @final
 @define(eq=False)
 class Client:
-    """One connection to the gateway; *heard* is what has come."""
+    """One connection to the gateway; *raw* is what has come."""
 
     url: str
     reader: asyncio.StreamReader
@@ -91,11 +92,11 @@ class Client:
     async def to_the_end(self) -> Heard:
         """Read until the reply is over, or the connection."""
         heard = self._heard()
-        while not (self.closed or heard.ended):
+        while not (heard.closed or heard.ended):
             await self._more()
             if len(self.raw) < SHORT or self.closed or self.raw.endswith(LAST):
                 heard = self._heard()
-        heard.closed, heard.at = self.closed, clock.now()
+        heard.at = clock.now()
         return heard
 
     async def half_close(self) -> None:
@@ -114,16 +115,17 @@ class Client:
         self.closed = not data
 
     def _heard(self) -> Heard:
-        head, _, rest = bytes(self.raw).partition(b"\r\n\r\n")
-        if not _:
-            return Heard()
-        first, *lines = head.decode().split("\r\n")
-        headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
-        heard = Heard(int(first.split(" ")[1]), headers, rest)
-        if "content-length" in headers:
-            heard.ended = len(rest) == int(headers["content-length"])
-        elif rest.endswith(LAST) or self.closed:
-            heard.body, heard.ended = _without_chunks(rest)
+        heard = Heard(closed=self.closed)
+        head, found, heard.body = bytes(self.raw).partition(b"\r\n\r\n")
+        if found:
+            first, *lines = head.decode().split("\r\n")
+            heard.status = int(first.split(" ")[1])
+            heard.headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
+            length = heard.headers.get("content-length")
+            if length is not None:
+                heard.ended = len(heard.body) == int(length)
+            elif heard.body.endswith(LAST) or self.closed:
+                heard.body, heard.ended = _without_chunks(heard.body)
         return heard
 
 
@@ -246,14 +248,20 @@ async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
             seen.attempts.log.clear()
         seen.began = clock.now()
         asking = group.create_task(_asked(seen, url, setup.acts))
-        if setup.stop is None:
-            await asyncio.wait([asking])
-            await asyncio.sleep(AFTER)
-        else:
-            await asyncio.sleep(setup.stop)
-        if setup.twice:
-            seen.again = await _asked(seen, url)
+        await _behind(seen, url, asking)
     seen.heard = asking.result()
+
+
+async def _behind(seen: Seen, url: str, asking: asyncio.Task[Heard]) -> None:
+    """Wait until the gateway may stop."""
+    setup = seen.case.setup
+    if setup.stop is not None:
+        await asyncio.sleep(setup.stop)
+        return
+    await asyncio.wait([asking])
+    await asyncio.sleep(AFTER)
+    if setup.twice:
+        seen.again = await _asked(seen, url)
 
 
 async def _used(seen: Seen, stack: ls.Stack[ls.Request, Any], user: User) -> None:
