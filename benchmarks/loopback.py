@@ -8,7 +8,6 @@ meanwhile meets both sides alike. CPU times are read from ``/proc``, so this nee
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ from llmstack.providers.transport import Transport
 
 
 BODY = b'{"model": "m", "messages": [{"role": "user", "content": "' + b"Say hello. " * 85 + b'"}]}'
-TICKS = os.sysconf("SC_CLK_TCK")
 
 UPSTREAM = ("-m", "benchmarks.servers", "upstream", "1024")
 
@@ -71,9 +69,9 @@ def server(arguments: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def cpu_of(pid: int) -> float:
-    """Return the CPU seconds of a process, user and kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Return the CPU seconds of a process, user and kernel, of all its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 async def load(url: str, calls: int, at_once: int) -> None:

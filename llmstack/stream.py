@@ -101,11 +101,6 @@ class EventStream:
         return self.source.usage
 
     @property
-    def heard(self) -> float | None:
-        """The loop time when bytes of any kind last arrived; None if the source does not say."""
-        return getattr(self.source, "heard", None)
-
-    @property
     def at_hand(self) -> bool:
         """Whether the next event is there, so that to ask for it is not to wait."""
         return bool(self._held)
@@ -208,9 +203,9 @@ class EventStream:
                 events = await self._more(task, task.cancelling())
             finally:
                 self._reader = None
-        if not events and not self._stopped():
+        if not events and self.ended is None:
             self._over()
-        if self._stopped():
+        if self.ended is not None:
             raise self._last_word()
         return events
 
@@ -219,12 +214,12 @@ class EventStream:
         try:
             events = await self.source.read()
         except BaseException as error:
-            ours = self._stopped() and not isinstance(error, GeneratorExit)
+            ours = self.ended is not None and not isinstance(error, GeneratorExit)
             if not ours or task.uncancel() > asked:
                 self._end(Outcome.of(error, self._loop.time(), self.first))
                 raise
         else:
-            if not self._stopped():
+            if self.ended is None:
                 return events
             task.uncancel()  # the source took our cancellation for its own
         # Raised out here, so that the error keeps the cause it came with.
@@ -242,9 +237,6 @@ class EventStream:
             self._reader.cancel()
         self._held.clear()
         self._end(outcome)
-
-    def _stopped(self) -> bool:
-        return self.ended is not None
 
     def _last_word(self) -> BaseException:
         """Return what a reader gets after the end."""

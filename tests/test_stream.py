@@ -306,20 +306,6 @@ def test_observers_see_how_long_an_event_was_waited_for() -> None:
     assert [None, 0.0, None, None] == seen
 
 
-def test_it_says_when_it_last_heard_something() -> None:
-    """If its source does."""
-
-    source = Pipe()
-    source.heard = 3.5  # type: ignore[attr-defined]
-
-    async def main() -> tuple[float | None, float | None]:
-        listening = EventStream(source, held=[A])  # type: ignore[arg-type]
-        async with stream_of([B]) as quiet, listening:
-            return quiet.heard, listening.heard
-
-    assert (None, 3.5) == run_virtual(main())[0]
-
-
 def test_what_is_at_hand_needs_no_waiting() -> None:
     """Held events are at hand; what the source has not given yet is not."""
 

@@ -1,7 +1,7 @@
 """Two translators as one: from the dialect of the first to that of the second.
 
 What the inner one leaves out or refuses, it names by the fields of the dialect in between,
-which the caller has never seen: such a path says so (``chat:messages[2].name``).
+which the caller has never seen: such a path begins with its name (``chat.messages[*].name``).
 
 Errors: `ConfigError` for two that do not fit together; theirs. Events: none.
 """
@@ -48,8 +48,8 @@ class Composed:
         try:
             more = self.inner.request(said.body)
         except Untranslatable as error:
-            raise Untranslatable(f"{self.inner.asks}:{error.message}") from error
-        between = (f"{self.inner.asks}:{path}" for path in more.dropped)
+            raise Untranslatable(f"{self.inner.asks}.{error.message}") from error
+        between = (f"{self.inner.asks}.{path}" for path in more.dropped)
         return Translated(more.body, (*said.dropped, *between))
 
     def reply(self, body: JSON, /, asked: JSON, at: float) -> JSON:

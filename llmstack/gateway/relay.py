@@ -70,12 +70,8 @@ def _is_whole(stream: EventStream) -> bool:
 
 
 async def _pass_on(client: _Client, stream: EventStream) -> None:
-    block: list[bytes] = []
-    async for event in stream:
-        block.append(event.raw)
-        if not stream.at_hand:
-            await client.write(b"".join(block), last=_is_whole(stream))
-            block.clear()
+    while (block := await stream.block()) is not None:
+        await client.write(block, last=_is_whole(stream))
     await client.write(b"", last=True)
 
 

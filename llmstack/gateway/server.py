@@ -30,8 +30,10 @@ __all__ = ["PATHS", "Edge", "Listener", "Place", "check_parser"]
 
 Operation = Callable[[Desk, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
-#: Seconds for which a connection may be idle, or take to send the head of a request.
+#: Seconds for which a connection may be idle.
 KEEP_ALIVE: Final = 75.0
+#: Seconds for the head of a request, from its first byte to its last.
+HEAD: Final = 10.0
 #: Seconds for which a body is thrown away that nobody reads, so that the reply arrives.
 LINGER: Final = 2.0
 
@@ -142,9 +144,9 @@ class Listener(web.Server):
 
 @final
 class _Connection(web.RequestHandler):
-    """aiohttp's protocol, but for its answer to what is no request."""
+    """aiohttp's protocol, but for its answer to what is no request, and a clock for heads."""
 
-    __slots__ = ("desk",)
+    __slots__ = ("_head", "desk")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -156,6 +158,27 @@ class _Connection(web.RequestHandler):
             lingering_time=LINGER,
         )
         self.desk = listener.desk
+        self._head: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a head that is not complete then has a while to become so."""
+        super().data_received(data)
+        # Who waits for a request has one now, unless it is in pieces.
+        waiting = self._waiter is not None and not self._waiter.done()
+        if waiting and self._head is None:
+            self._head = asyncio.get_running_loop().call_later(HEAD, self.force_close)
+        elif not waiting and self._head is not None:
+            self._stop_clock()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _stop_clock(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
 
     def handle_error(
         self,

@@ -184,7 +184,8 @@ class _Idle:
         if stream is None:
             return
         now, since = clock.now(), stream.waiting_since
-        since = now if since is None else max(since, getattr(stream, "heard", None) or since)
+        heard = getattr(getattr(stream, "source", None), "heard", None)
+        since = now if since is None else max(since, heard or since)
         if since + self.seconds <= now:
             stream.abort(_late("idle", self.seconds))
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from llmstack.call import Usage
 from llmstack.errors import (
@@ -109,16 +109,16 @@ class EventSource:
     endpoint: str | None = None
     key: Secret | None = field(default=None, repr=False)
     limit: int = 1 << 30
-    _portions: Portions = field(init=False, repr=False)
+    _portions: Portions = field(
+        default=Factory(lambda self: Portions(self.incoming, self.limit), takes_self=True),
+        init=False,
+        repr=False,
+    )
     _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
     _over: bool = field(default=False, init=False)
     _cut: bool = field(default=False, init=False)
     _failure: UpstreamError | None = field(default=None, init=False)
     _quiet: int = field(default=0, init=False)
-
-    @_portions.default
-    def _read_in_portions(self) -> Portions:
-        return Portions(self.incoming, self.limit)
 
     @property
     def heard(self) -> float:

@@ -22,7 +22,7 @@ from typing import Final, Self, final
 from attrs import define, field, frozen
 
 
-__all__ = ["Shape", "Template"]
+__all__ = ["Between", "Shape", "Template"]
 
 _STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 _PIECE: Final = rb"(" + _STRING + rb")"

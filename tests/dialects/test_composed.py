@@ -78,10 +78,10 @@ def test_two_that_do_not_fit_are_a_mistake() -> None:
 
 def test_a_request_goes_through_both() -> None:
     """What the inner one dropped is told by the name of the dialect in between."""
-    assert Translated({"c": {"b": ASKED}}, ("a.lost", "b:b.lost")) == TWO.request(ASKED)
+    assert Translated({"c": {"b": ASKED}}, ("a.lost", "b.b.lost")) == TWO.request(ASKED)
 
 
-@pytest.mark.parametrize(("who", "says"), [("a", "a.field: no"), ("b", "b:b.field: no")])
+@pytest.mark.parametrize(("who", "says"), [("a", "a.field: no"), ("b", "b.b.field: no")])
 def test_either_may_refuse(who: str, says: str) -> None:
     """The refusal says in whose words it speaks."""
     with pytest.raises(Untranslatable) as caught:

@@ -15,8 +15,9 @@ import pytest
 
 from tests.gateway.faults import client, connecting, content, framing, sse
 from tests.gateway.faults.case import Case, Explained, Variant
-from tests.gateway.faults.dialects import CHAT
+from tests.gateway.faults.dialects import CHAT, Dialect
 from tests.gateway.faults.judge import check
+from tests.gateway.faults.more_dialects import MESSAGES, RESPONSES
 from tests.gateway.faults.world import play
 from tests.gateway.stage import run
 
@@ -31,12 +32,6 @@ EXPLAINED: Final[tuple[Explained, ...]] = tuple(
 PENDING: Final[dict[str, str]] = {
     f"case-{name}": why
     for why, names in {
-        "the source of a leaf does not tell when it heard a byte": (
-            "33-comments-instead-of-silence-committed",
-            "52-drip-ended-by-rate-committed",
-            "52-drip-ended-by-total-committed",
-            "52-drip-ended-by-deadline-committed",
-        ),
         "an event that is refused for a later choice has begun the stream already": (
             "46-many-choices-spare",
             "46-many-choices-alone",
@@ -46,16 +41,34 @@ PENDING: Final[dict[str, str]] = {
 }
 
 
-def marked(case: Case) -> Any:  # noqa: ANN401 -- of pytest, and without a public name
+def named(case: Case, dialect: Dialect) -> str:
+    return case.id if dialect is CHAT else f"{case.id}-{dialect.name}"
+
+
+#: What is about content, and so has to be tried in the words of each dialect.
+SPOKEN: Final = {*range(14, 22), 26, 30, *range(35, 42), *range(47, 54), 55, 60}
+#: Of these, what only chat completions have.
+OF_CHAT: Final = {"done-with-spaces", "done-left-out", "done-without-its-end"}
+
+PLAYS: Final = tuple(
+    (case, dialect)
+    for dialect in (CHAT, MESSAGES, RESPONSES)
+    for case in CASES
+    if dialect is CHAT or (case.number in SPOKEN and case.name not in OF_CHAT)
+)
+
+
+def marked(case: Case, dialect: Dialect) -> Any:  # noqa: ANN401 -- of pytest, and without a public name
+    name = named(case, dialect)
     why = PENDING.get(case.id)
     marks = [] if why is None else [pytest.mark.xfail(reason=why, strict=True)]
-    return pytest.param(case, id=case.id, marks=marks)
+    return pytest.param(case, dialect, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("case", [marked(case) for case in CASES])
-def test_stream_fault(case: Case) -> None:
+@pytest.mark.parametrize(("case", "dialect"), [marked(*play) for play in PLAYS])
+def test_stream_fault(case: Case, dialect: Dialect) -> None:
     """The caller sees what the catalogue says, and nothing is left."""
-    check(run(play(case, CHAT)))
+    check(run(play(case, dialect)))
 
 
 def test_every_case_is_played_or_explained() -> None:
@@ -73,7 +86,8 @@ def test_every_case_is_played_or_explained() -> None:
 
 def test_no_two_cases_have_one_name() -> None:
     """And what is pending is there."""
-    names = Counter(case.id for case in CASES)
+    names = Counter(named(*each) for each in PLAYS)
 
     assert {1} == set(names.values())
     assert set() == PENDING.keys() - names
+    assert set() == OF_CHAT - {case.name for case in CASES}

@@ -161,7 +161,7 @@ async def played(asks: str, speaks: str, *both: Script) -> tuple[Heard, list[Out
             .layer(counted)
             .layer(ls.Fallback(endpoints(speaks, one, two)))
             .layer(ls.Timeout(first_token=5, idle=5))
-            .layer(ls.Translate())
+            .layer(ls.Translate(speaks=[speaks]))
             .service(ls.dispatch)
         )
         async with serving(stack) as url:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -243,32 +244,51 @@ class Bare:
         await self.leaf.transport.__aexit__(None, None, None)
 
 
+MOST: Final = sys.getrecursionlimit()
+
+
 def nested(depth: int) -> bytes:
     return b'{"a":' * depth + b"{}" + b"}" * depth
 
 
+def told(depth: int) -> str:
+    """What comes of a reply with something in it that is nested so deeply; "" if a stream does."""
+    body = b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop","x":%b}]}'
+    reply = Response(body % nested(depth), 200)
+    try:
+        as_stream(DIALECTS["chat"], reply, Progress(), int).close()
+    except ProtocolError as error:
+        return error.message
+    return ""
+
+
 def test_what_is_nested_too_deeply_is_told() -> None:
-    """Python reads deeper than it writes: no RecursionError gets out."""
+    """Python reads a little deeper than it writes: no RecursionError gets out."""
 
     async def main() -> None:
-        for depth in range(100, 1000, 10):
-            body = (
-                b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop","x":%b}]}'
-            )
-            reply = Response(body % nested(depth), 200)
-            try:
-                stream = as_stream(DIALECTS["chat"], reply, Progress(), int)
-            except ProtocolError:
-                continue
-            stream.close()
-            said = [
-                event
-                for piece in chat.pieces(json.loads(reply.body))
-                for event in SSEParser().feed(encoded([piece]))
-            ]
-            assert reply.data["choices"] == json.loads(as_whole(DIALECTS["chat"], said))["choices"]
+        depths = (1, MOST // 2, *range(MOST - 150, MOST + 1))
+        said = [told(depth) for depth in depths]
+
+        assert ["", ""] == said[:2]
+        assert {"", "the reply is nested too deeply", "the reply is not a JSON object"} == {*said}
 
     run_virtual(main())
+
+
+def test_events_that_are_nested_too_deeply_are_told() -> None:
+    """The same the other way round."""
+    said = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop","x":%b}]}\n\n'
+    failed = []
+    for depth in (1, MOST // 2, *range(MOST - 150, MOST + 1)):
+        (event,) = SSEParser().feed(said % nested(depth))
+        try:
+            whole = as_whole(DIALECTS["chat"], [event])
+        except ProtocolError as error:
+            failed.append(error.message)
+        else:
+            assert nested(depth) in whole
+
+    assert {"the reply is nested too deeply", "the stream has no choice in it"} == {*failed}
 
 
 @settings(max_examples=25)

@@ -20,15 +20,13 @@ from llmstack.providers.openai.responses_progress import ResponsesProgress, fail
 
 __all__ = ["RESPONSES"]
 
-#: A response repeats its instructions and tools, so it is long before it says much: more of it
-#: is decoded than of other replies (2 ms), and any that may have failed.
-MOST: Final = 4 * DECODED
-#: In a string the quotes would be escaped.
+#: A response repeats its instructions and tools, so that one which failed may be long. In a
+#: string the quotes would be escaped.
 _FAILED: Final = re.compile(rb'"status"\s*:\s*"failed"')
 
 
 def _usage(status: int, headers: Headers, body: bytes) -> Usage | None:
-    most = len(body) if _FAILED.search(body) else MOST
+    most = len(body) if _FAILED.search(body) else DECODED
     return usage_after(partial(_says, headers), status, headers, body, most=most)
 
 

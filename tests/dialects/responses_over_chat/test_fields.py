@@ -75,14 +75,14 @@ ROWS: Final[list[tuple[str, Any, dict[str, Any], tuple[str, ...]]]] = [
     ("text", {"format": {"type": "json_object"}}, {"response_format": {"type": "json_object"}}, ()),
     (
         "text",
-        {"format": {**SCHEMA, "description": None}},
+        {"format": {**SCHEMA, "description": None, "odd": 1}},
         {
             "response_format": {
                 "type": "json_schema",
                 "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": True},
             }
         },
-        (),
+        ("text.format.odd",),
     ),
     (
         "text",

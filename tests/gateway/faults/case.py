@@ -73,13 +73,11 @@ ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
     "DeadlineExceeded": (504, "deadline_exceeded"),
     "Draining": (503, "server_shutting_down"),
 }
-#: Code of the error in a stream, where the class of the error has another one there.
-IN_BAND: Final[Mapping[str, str]] = {
-    "StreamBroken": "stream_broken",
-    "StreamIncomplete": "stream_incomplete",
-    "UpstreamTimeout": "upstream_timeout",
-    "DeadlineExceeded": "deadline_exceeded",
-    "Draining": "server_shutting_down",
+#: The same of errors in a stream, which has sent its status already.
+IN_BAND: Final[Mapping[str, tuple[int, str]]] = {
+    **ANSWERS,
+    "StreamBroken": (502, "stream_broken"),
+    "StreamIncomplete": (502, "stream_incomplete"),
 }
 
 TIMES: Final[Mapping[str, float]] = MappingProxyType({"first_token": 10.0, "idle": 30.0})
@@ -125,6 +123,7 @@ class Cut:
 
     parts: Sequence[Said]
     error: str
+    status: int
     code: str
     cause: str | None = None
     how: How = "failed"
@@ -177,7 +176,7 @@ class Setup:
     A caller that is *warm* has had an answer before, one that asks *twice* must get the same
     again. *acts* is what a client does before it reads on; *stop* is when the gateway stops.
     A *user* of the library takes the place of both.
-    *timeout* and *deadline* are of the layers, *leaf* and *gateway* other settings.
+    *timeout* and *deadline* are of the layers, *gateway* has other settings.
     """
 
     took: float = 0.0
@@ -192,7 +191,6 @@ class Setup:
     user: User | None = None
     timeout: Mapping[str, float] = TIMES
     deadline: float | None = None
-    leaf: Mapping[str, Any] = field(factory=dict)
     gateway: Mapping[str, Any] = field(factory=dict)
 
 
@@ -239,7 +237,7 @@ def told(error: str) -> Told:
 
 def broken(*parts: Said, error: str = "StreamBroken", cause: str | None = None) -> Cut:
     """A stream that is cut behind *parts*."""
-    return Cut(parts, error, IN_BAND[error], cause)
+    return Cut(parts, error, *IN_BAND[error], cause)
 
 
 def fault(

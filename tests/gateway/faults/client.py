@@ -148,7 +148,9 @@ DRAINED: Final = Setup(took=1.5, goes=True, stop=1.0, gateway={"shutdown_timeout
 SLOWLY: Final = (sleep(3.0), ONE) * 3
 LATE: Final = Told("CancelledError", 504, "deadline_exceeded", "DeadlineExceeded")
 SHUT: Final = Told("CancelledError", 503, "server_shutting_down")
-SHUT_LATER: Final = Cut((OPENING, ONE), "CancelledError", "server_shutting_down", how="cancelled")
+SHUT_LATER: Final = Cut(
+    (OPENING, ONE), "CancelledError", 503, "server_shutting_down", how="cancelled"
+)
 WAITS: Final = sleep(1.5)
 COMPLETE: Final = Said(
     lambda d: page(b"200 OK", b"application/json", d.whole("one two")), framed=False

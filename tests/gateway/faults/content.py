@@ -68,9 +68,9 @@ MORE: Final = chat(lambda d: d.usage(5, 5))
 EMPTY: Final = chat(lambda d: event(d.frame([])))
 FLOOD: Final = chunk(event("canary " * 9000)) * 30
 
-LIMITED: Final = Said(lambda d: d.error("rate_limit_exceeded"))
-OVERLOADED: Final = Said(lambda d: d.error("overloaded_error"))
-FAILED: Final = Said(lambda d: d.error("server_error"))
+LIMITED: Final = Said(lambda d: d.error("limit"))
+OVERLOADED: Final = Said(lambda d: d.error("overload"))
+FAILED: Final = Said(lambda d: d.error("failure"))
 
 
 def indexed(index: object) -> Said:
@@ -212,7 +212,7 @@ CASES: Final[tuple[Case, ...]] = (
         Setup(took=30.0),
     ),
     *fault(52, "drip", (HEAD, OPENING, Drip(ONE, 9.0)), "UpstreamTimeout", Setup(took=10.0)),
-    dripped("rate", 3, Setup(took=50.0, timeout={"idle": 30.0, "rate": 10.0, "within": 50.0})),
+    dripped("rate", 3, Setup(took=50.0, timeout={"idle": 30.0, "rate": 100.0, "within": 50.0})),
     dripped("total", 4, Setup(took=70.0, timeout={"idle": 30.0, "total": 70.0})),
     dripped("deadline", 3, Setup(took=50.0, deadline=50.0), "DeadlineExceeded"),
     *every(53, "line-without-an-end", (b"ffffffff\r\ndata: ", flood(b"x")), "ProtocolError"),

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Final, Protocol, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal, Protocol, final
 
 from attrs import frozen
 
+from llmstack.messages import Reply, Request
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
+from llmstack.service import Service
 
 
-__all__ = ["CHAT", "Chat", "Dialect", "event"]
+__all__ = ["CHAT", "OPENAI", "Chat", "Dialect", "Kind", "code_in", "event", "last_event"]
+
+
+Kind = Literal["limit", "overload", "failure"]
+#: What stands for them in the dialects of the OpenAI API.
+OPENAI: Final[Mapping[Kind, str]] = {
+    "limit": "rate_limit_exceeded",
+    "overload": "server_is_overloaded",
+    "failure": "server_error",
+}
 
 
 class Dialect(Protocol):
@@ -31,7 +43,7 @@ class Dialect(Protocol):
         """The same from the mouth of another."""
         ...
 
-    def leaf(self, base_url: str, transport: Transport, settings: dict[str, Any]) -> Any:  # noqa: ANN401 -- any leaf
+    def leaf(self, base_url: str, transport: Transport) -> Service[Request, Reply]:
         """The service that asks a provider of this dialect."""
         ...
 
@@ -48,7 +60,7 @@ class Dialect(Protocol):
         ...
 
     def call(self, arguments: str) -> bytes:
-        """An event with a piece of the arguments of a tool call."""
+        """The beginning of a tool call, with a piece of its arguments."""
         ...
 
     def finish(self) -> bytes:
@@ -63,6 +75,10 @@ class Dialect(Protocol):
         """The very last event."""
         ...
 
+    def error(self, kind: Kind) -> bytes:
+        """The event by which a provider says that it failed."""
+        ...
+
     def whole(self, words: str) -> bytes:
         """The body of a reply that is no stream."""
         ...
@@ -71,16 +87,20 @@ class Dialect(Protocol):
         """All the text of a whole reply, or of the events of a stream that must be whole."""
         ...
 
-    def error(self, code: str) -> bytes:
-        """The event by which a provider says that it failed."""
-        ...
-
-    def last_word(self, events: bytes) -> tuple[bytes, dict[str, Any]]:
+    def last_word(self, events: bytes) -> tuple[bytes, str]:
         """The events before the error of the gateway, and what that error says."""
         ...
 
+    def in_band(self, status: int, code: str) -> str:
+        """What an error of the gateway says in a stream, that has these two elsewhere."""
+        ...
+
     def refusal(self, body: bytes) -> str:
-        """The code of an HTTP error of the gateway."""
+        """What an HTTP error of the gateway says."""
+        ...
+
+    def refused(self, status: int, code: str) -> str:
+        """What it must say."""
         ...
 
 
@@ -89,6 +109,21 @@ def event(data: object, name: str = "") -> bytes:
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     kind = f"event: {name}\n" if name else ""
     return f"{kind}data: {text}\n\n".encode()
+
+
+def last_event(events: bytes) -> tuple[bytes, bytes]:
+    """All events but the last one, and that."""
+    *before, last, after = events.split(b"\n\n")
+    assert b"" == after
+    return b"".join(each + b"\n\n" for each in before), last
+
+
+def code_in(body: bytes) -> str:
+    """The code of an error in the shape of the OpenAI API."""
+    data = json.loads(body)
+    assert {"error"} == data.keys()
+    assert {"message", "type", "param", "code"} == data["error"].keys()
+    return str(data["error"]["code"])
 
 
 @final
@@ -105,8 +140,8 @@ class Chat:
     def by(self, who: str) -> Chat:
         return Chat(who)
 
-    def leaf(self, base_url: str, transport: Transport, settings: dict[str, Any]) -> OpenAI:
-        return OpenAI(base_url, api_key="sk-planted", transport=transport, **settings)
+    def leaf(self, base_url: str, transport: Transport) -> Service[Request, Reply]:
+        return OpenAI(base_url, api_key="sk-planted", transport=transport)
 
     def asked(self, *, stream: bool) -> bytes:
         told = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
@@ -147,22 +182,25 @@ class Chat:
         assert ["stop"] == [c["finish_reason"] for c in choices if c["finish_reason"]]
         return "".join(choice["delta"].get("content") or "" for choice in choices)
 
-    def error(self, code: str) -> bytes:
+    def error(self, kind: Kind) -> bytes:
+        code = OPENAI[kind]
         return event({"error": {"message": "canary words", "type": code, "code": code}})
 
-    def last_word(self, events: bytes) -> tuple[bytes, dict[str, Any]]:
-        *before, last, after = events.split(b"\n\n")
-        assert b"" == after
-        data = json.loads(last.removeprefix(b"data: "))
-        assert {"error"} == data.keys()
-        assert {"message", "type", "param", "code", "request_id"} == data["error"].keys()
-        return b"".join(each + b"\n\n" for each in before), data["error"]
+    def last_word(self, events: bytes) -> tuple[bytes, str]:
+        before, last = last_event(events)
+        error = json.loads(last.removeprefix(b"data: "))["error"]
+        assert {"message", "type", "param", "code", "request_id"} == error.keys()
+        assert error["request_id"].startswith("req_")
+        return before, error["code"]
+
+    def in_band(self, _status: int, code: str) -> str:
+        return code
 
     def refusal(self, body: bytes) -> str:
-        data = json.loads(body)
-        assert {"error"} == data.keys()
-        assert {"message", "type", "param", "code"} == data["error"].keys()
-        return str(data["error"]["code"])
+        return code_in(body)
+
+    def refused(self, _status: int, code: str) -> str:
+        return code
 
     def chunk(self, delta: dict[str, Any], finish: str | None = None, index: object = 0) -> bytes:
         """One chunk of a completion."""

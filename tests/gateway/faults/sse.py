@@ -39,7 +39,11 @@ __all__ = ["CASES", "EXPLAINED"]
 #: A reply that has come to its end leaves its connection to others.
 KEPT: Final = Setup(goes=False)
 BOM: Final = b"\xef\xbb\xbf"
-LIMITED: Final = b'{"error":{"message":"canary","type":"tokens","code":"rate_limit_exceeded"}}'
+#: In the shape of each dialect at once.
+LIMITED: Final = (
+    b'{"type":"error","error":'
+    b'{"message":"canary","type":"rate_limit_error","code":"rate_limit_exceeded"}}'
+)
 NOTHING: Final = Said(lambda _: b": keep-alive\n\n")
 COMMENTS: Final = (sleep(5.0), NOTHING)
 

@@ -200,9 +200,7 @@ class Seen:
         """A route over *places*, in that order."""
         setup = self.case.setup
         endpoints = [
-            ls.Endpoint(
-                name, self.dialect.leaf(place.url, place.transport, dict(setup.leaf)), price=PRICE
-            )
+            ls.Endpoint(name, self.dialect.leaf(place.url, place.transport), price=PRICE)
             for name, place in places.items()
         ]
         builder = ls.ServiceBuilder().layer(self.calls)

@@ -116,6 +116,13 @@ def test_only_the_headers_that_are_meant_go_up() -> None:
     } == seen.headers
 
 
+def test_a_leaf_says_what_it_can_be_asked() -> None:
+    """The operations of the format."""
+    expected = {"chat", "embeddings", "models", "responses"}
+
+    assert expected == OpenAI("http://a").speaks
+
+
 def test_no_key_means_no_header() -> None:
     """Servers of one's own often have none."""
     played = play(sized(b'{"data":[]}'), asked=Request(operation="models"), leaf=OpenAI)
