@@ -102,6 +102,7 @@ class _Client:
             if transport.get_write_buffer_size() + len(block) > SLACK:
                 await self._in_pieces(transport, block, last=last)
             elif last:
+                self.over = True
                 await self.response.write_eof(block)
             else:
                 await self.response.write(block)

@@ -72,7 +72,7 @@ def as_stream(
         raise ProtocolError("the reply does not say how it ended")
     usage = reply.usage or estimated(None, prompt(), progress.text)
     headers = {**reply.headers, "content-type": "text/event-stream"}
-    return EventStream(Told(usage), reply.status, headers, held=held)
+    return EventStream(_Told(usage), reply.status, headers, held=held)
 
 
 def as_whole(dialect: Dialect, events: Iterable[SSEEvent]) -> bytes:
@@ -86,7 +86,7 @@ def as_whole(dialect: Dialect, events: Iterable[SSEEvent]) -> bytes:
 
 @final
 @define(eq=False)
-class Told:
+class _Told:
     """The source of a stream of which all events are there."""
 
     usage: Usage | None = None

@@ -177,10 +177,11 @@ class Filling:
     def __init__(self, size: int) -> None:
         self.block = ScriptedEvent(raw=b"data: " + b"x" * size + b"\n\n")
         self.complete = False
+        self.transport: asyncio.Transport | None = None
 
     async def read(self) -> list[Event]:
         await asyncio.sleep(0)
-        (transport,) = accepted()
+        transport = self.transport = self.transport or accepted()[0]
         if not transport.get_write_buffer_size():
             return [self.block]
         await asyncio.sleep(100)

@@ -11,9 +11,10 @@ from typing import Any, Final
 import pytest
 from aiohttp import StreamReader
 from attrs import define, field
+from structlog.testing import capture_logs
 
 import llmstack as ls
-from llmstack.gateway.app import running
+from llmstack.gateway.app import create_app, running
 from llmstack.gateway.relay import LAST
 from llmstack.messages import Request
 from llmstack.providers.openai import OpenAI
@@ -21,6 +22,7 @@ from llmstack.stream import Event
 from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource
 from llmstack.testing.upstream import Peer, ScriptedUpstream, expect_request, send
 from tests.gateway.stage import Chat, chat, connected, gateway, over, post, run, serving
+from tests.gateway.test_application import application
 from tests.gateway.test_relay import accepted
 
 
@@ -214,6 +216,66 @@ def test_behind_a_terminal_that_was_not_taken_yet_comes_nothing() -> None:
 
     assert ended
     assert b"".join(event.raw for event in events(*sizes)) == b"".join(chunks)
+
+
+class Filling:
+    """A source that says much until some of it waits in the gateway, and then the last word.
+
+    A client has taken too little then for the end to pass by what waits for it.
+    """
+
+    usage = None
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self.complete = False
+        self.transport: asyncio.Transport | None = None
+
+    async def read(self) -> list[Event]:
+        await asyncio.sleep(0)
+        transport = self.transport = self.transport or accepted()[0]
+        if transport.get_write_buffer_size():
+            transport.set_write_buffer_limits(high=0)
+            self.complete = True
+        (event,) = events(5 if self.complete else 10_000)
+        self.said.append(event.raw)
+        return [event]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_behind_an_end_that_was_not_taken_yet_comes_no_other() -> None:
+    """It has been written, and is on its way."""
+    source = Filling()
+
+    async def stream(_request: Request) -> ls.EventStream:
+        return ls.EventStream(source)
+
+    chunks, ended = unchunked(run(stopped(stream, patience=3)))
+
+    assert ended
+    assert source.said == chunks
+
+
+def test_a_client_that_is_gone_is_told_nothing() -> None:
+    """Of a stream that breaks when nobody reads it any more, where the server does not cancel."""
+    ends: list[str] = []
+
+    async def main() -> None:
+        service = streams(*events(5), 9.0, ls.StreamBroken("cut"), log=ends.append)
+        app = create_app(gateway(over(service)))
+        async with application(app, handler_cancellation=False) as url:
+            _, writer = await connected(url)
+            writer.write(SENT)
+            await asyncio.sleep(1)
+            writer.close()
+            await asyncio.sleep(9)
+
+    with capture_logs() as logs:
+        run(main())
+
+    assert (["failed"], []) == (ends, logs)
 
 
 def test_an_event_that_was_begun_is_ended_before_the_last_word() -> None:

@@ -19,10 +19,13 @@ from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport, timeout
 from llmstack.testing.upstream import (
     ScriptedUpstream,
+    expect_request,
+    rst,
     send,
     stall,
 )
 from llmstack.testing.virtual import run_virtual
+from tests.gateway.faults.connecting import Names
 from tests.providers.openai import scripts as s
 from tests.providers.openai.scripts import ask, request
 
@@ -152,3 +155,18 @@ def test_no_handshake_is_no_connection() -> None:
         return played.error
 
     assert isinstance(asyncio.run(main()), ConnectionFailed)
+
+
+def test_a_name_is_asked_for_again_if_it_was_not_known() -> None:
+    """At once; and one that was known is not, for a while."""
+    names = Names("provider.test", lost=1)
+
+    async def main() -> list[str]:
+        async with ScriptedUpstream([[expect_request, send(s.sized(b"{}")), rst]]) as upstream:
+            url = upstream.base_url.replace("127.0.0.1", "provider.test")
+            async with OpenAI(url, transport=Transport(resolver=names)) as leaf:
+                played = [await ask(leaf, request(stream=False), upstream) for _ in range(3)]
+        return [type(each.error).__name__ for each in played]
+
+    assert ["ConnectionFailed", "EmptyResponse", "EmptyResponse"] == run_virtual(main())[0]
+    assert 2 == names.asked

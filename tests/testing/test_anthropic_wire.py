@@ -58,6 +58,7 @@ def test_events_and_message_say_the_same(tokens: int, most: int, *, tool: bool) 
     assert whole["usage"] == {**begin["message"]["usage"], **ended["usage"]}
     prompt = 5 if tool else 2
     assert (prompt, said) == (whole["usage"]["input_tokens"], whole["usage"]["output_tokens"])
+    assert min(said, 1) == begin["message"]["usage"]["output_tokens"]
     kept = {"content": [], "stop_reason": None, "usage": begin["message"]["usage"]}
     assert {**whole, **kept} == begin["message"]
 

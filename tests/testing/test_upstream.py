@@ -1,4 +1,5 @@
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -20,6 +21,7 @@ from llmstack.testing.upstream import (
     stall,
 )
 from llmstack.testing.virtual import run_virtual
+from tests.gateway.faults.certificates import HOST, knowing, presenting
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -220,6 +222,31 @@ def test_a_client_that_leaves_while_it_is_written_to_is_no_surprise() -> None:
             await asyncio.sleep(5)
 
     run_virtual(main())
+
+
+def test_it_speaks_tls_too() -> None:
+    """Each step as without it; a client that does not trust the certificate is not counted."""
+    much = bytes(100_000)
+
+    async def main() -> tuple[bytes, int, str]:
+        script = [expect_request, send(OK), send(b""), send(much), send(OK)]
+        async with ScriptedUpstream([script], ssl=presenting()) as upstream:
+            strangers = ssl.create_default_context()
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await asyncio.open_connection("127.0.0.1", upstream.port, ssl=strangers)
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", upstream.port, ssl=knowing(), server_hostname=HOST
+            )
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            heard = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return heard, upstream.connections, upstream.base_url
+
+    heard, connections, url = run_virtual(main())[0]
+
+    assert OK + much + OK == heard
+    assert (1, "https://127.0.0.1:") == (connections, url[:18])
 
 
 def test_leaving_the_block_ends_what_still_plays() -> None:

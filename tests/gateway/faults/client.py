@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmstack.builder import Stack
 from llmstack.messages import EventStream, Request
-from llmstack.testing.upstream import Peer, fin, send, sleep
+from llmstack.testing.upstream import fin, sleep
 from tests.gateway.faults.case import (
     Act,
     Case,
@@ -31,9 +31,9 @@ from tests.gateway.faults.spoken import (
     REST,
     SOON,
     WHOLE,
+    Flood,
     Part,
     Said,
-    chunk,
     page,
 )
 from tests.gateway.faults.world import Client
@@ -43,6 +43,9 @@ __all__ = ["CASES", "EXPLAINED"]
 
 #: More than all kernels on the way hold for somebody who does not read.
 MOST: Final = 48 << 20
+
+
+GUSH: Final = Flood(Said(lambda d: d.text("x" * 60_000)), MOST)
 
 
 async def a_second(_client: Client) -> None:
@@ -74,16 +77,6 @@ def left_later(number: int, name: str, goes: Act) -> Case:
     setup = Setup(acts=(content, a_second, goes), took=1.0)
     expected = Left(("cancelled", "abandoned"))
     return Case(number, name, "committed", (HEAD, OPENING, ONE), expected, setup)
-
-
-async def gushing(peer: Peer) -> None:
-    """Content without an end; it is not all taken."""
-    block = chunk(b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * 60_000))
-    taken = 0
-    while True:
-        await send(block)(peer)
-        taken += len(block)
-        assert taken < MOST
 
 
 async def breaks_off(stack: Stack[Request, Any], request: Request) -> None:
@@ -166,7 +159,7 @@ CASES: Final[tuple[Case, ...]] = (
         59,
         "stops-reading",
         "committed",
-        (HEAD, OPENING, ONE, gushing),
+        (HEAD, OPENING, ONE, GUSH),
         Left(("abandoned", "cancelled")),
         Setup(took=5.0, acts=(sleepy,), gateway={"write_timeout": 5.0}),
     ),

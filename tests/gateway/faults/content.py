@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from llmstack.call import Usage
-from llmstack.testing.upstream import Peer, Step, fin, send
+from llmstack.testing.upstream import fin
 from tests.gateway.faults.case import (
     SETUP,
     Answer,
@@ -35,6 +35,7 @@ from tests.gateway.faults.spoken import (
     USAGE,
     WHOLE,
     Drip,
+    Flood,
     Part,
     Said,
     chunk,
@@ -88,23 +89,11 @@ MANY: Final = chat(of_many)
 
 #: Bytes that may be taken of something without an end: a limit of ours, and what kernels hold.
 MOST: Final = 16 << 20
+ONE_LINE: Final = Flood(Said(lambda _: b"x" * 65_536, framed=False), MOST)
 LINE: Final = b"data: " + b"x" * 1017 + b"\n"
+LINES: Final = Flood(Said(lambda _: LINE * 64, framed=False), MOST)
 TINY: Final = Said(lambda d: d.text("x") * 20_000)
 CALL: Final = Said(lambda d: d.call('{"command": "rm -rf /tmp/'))
-
-
-def flood(what: bytes) -> Step:
-    """Send *what* without an end; not much of it may be taken."""
-    block = what * ((1 << 16) // len(what))
-
-    async def flooding(peer: Peer) -> None:
-        taken = 0
-        while True:
-            await send(block)(peer)
-            taken += len(block)
-            assert taken < MOST
-
-    return flooding
 
 
 async def health(client: Client) -> None:
@@ -180,6 +169,9 @@ CASES: Final[tuple[Case, ...]] = (
         DONE,
         expected=Answer((OPENING, ONE, TWO, EMPTY, FINISH, USAGE, EMPTY, DONE)),
     ),
+    *fine(
+        45, "no-choices-first", (HEAD, EMPTY, *WHOLE, LAST), expected=(Answer((EMPTY, *WHOLE)),) * 2
+    ),
     *fault(
         45,
         "no-choices-and-nothing-more",
@@ -215,8 +207,8 @@ CASES: Final[tuple[Case, ...]] = (
     dripped("rate", 3, Setup(took=50.0, timeout={"idle": 30.0, "rate": 100.0, "within": 50.0})),
     dripped("total", 4, Setup(took=70.0, timeout={"idle": 30.0, "total": 70.0})),
     dripped("deadline", 3, Setup(took=50.0, deadline=50.0), "DeadlineExceeded"),
-    *every(53, "line-without-an-end", (b"ffffffff\r\ndata: ", flood(b"x")), "ProtocolError"),
-    *every(53, "lines-without-an-end", (b"ffffffff\r\n", flood(LINE)), "ProtocolError"),
+    *every(53, "line-without-an-end", (b"ffffffff\r\ndata: ", ONE_LINE), "ProtocolError"),
+    *every(53, "lines-without-an-end", (b"ffffffff\r\n", LINES), "ProtocolError"),
     *fine(
         54,
         "tiny-events",

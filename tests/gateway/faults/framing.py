@@ -14,7 +14,17 @@ from llmstack.testing.upstream import (
     send,
     stall,
 )
-from tests.gateway.faults.case import Answer, Case, Explained, Setup, every, fault, fine, short
+from tests.gateway.faults.case import (
+    Answer,
+    Case,
+    Explained,
+    Setup,
+    broken,
+    every,
+    fault,
+    fine,
+    short,
+)
 from tests.gateway.faults.spoken import (
     ENDING,
     HEAD,
@@ -72,6 +82,13 @@ CASES: Final[tuple[Case, ...]] = (
     *every(16, "rst-between-two-chunks", (SOON, rst), "ConnectionLost"),
     *every(17, "fin-inside-a-chunk", (TOO_LONG, TWO.part(0, 30).bare(), fin), "ConnectionLost"),
     *every(17, "rst-inside-a-chunk", (TOO_LONG, SOON, rst), "ConnectionLost"),
+    Case(
+        17,
+        "fin-inside-a-chunk-behind-an-event",
+        "committed",
+        (HEAD, OPENING, ONE, SOON, TOO_LONG, TWO.bare(), TWO.part(0, 30).bare(), fin),
+        broken(OPENING, ONE, TWO, cause="ConnectionLost"),
+    ),
     *every(18, "bad-chunk-size", (b"xyz\r\ncanary\r\n",), "ProtocolError"),
     *every(18, "bad-end-of-a-chunk", (b"2\r\nda-canary",), "ProtocolError"),
     *short(19, "clean-end-without-terminal", HEAD, LAST),

@@ -36,8 +36,10 @@ def check(seen: Seen) -> None:
     assert {0} == {*seen.in_flight.values(), 0}
     _left_at_once(case, seen)
     _settled_once(seen)
+    assert {"identity"} == {r.headers["accept-encoding"] for r in seen.requests} | {"identity"}
     heard = f"{seen.heard.headers}{seen.heard.body!r}"
-    assert [] == [word for word in PLANTED if word in heard]
+    assert [] == [word for word in PLANTED if word in heard or word in f"{seen.logs}"]
+    assert "gateway.failed" not in [line["event"] for line in seen.logs]
     assert "smuggled" not in seen.heard.headers
     JUDGES[type(case.expected)](case.expected, case, seen.dialect, seen)
 

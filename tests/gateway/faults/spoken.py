@@ -28,6 +28,7 @@ __all__ = [
     "USAGE",
     "WHOLE",
     "Drip",
+    "Flood",
     "Part",
     "Said",
     "chunk",
@@ -97,7 +98,30 @@ class Drip:
         return dripping
 
 
-Part = bytes | Step | Said | Drip
+@final
+@frozen
+class Flood:
+    """The same without an end; fewer than *most* bytes may be taken."""
+
+    said: Said
+    most: int
+
+    def step(self, dialect: Dialect) -> Step:
+        """What the upstream does."""
+        data = self.said.of(dialect)
+        block = chunk(data) if self.said.framed else data
+
+        async def flooding(peer: Peer) -> None:
+            taken = 0
+            while True:
+                await send(block)(peer)
+                taken += len(block)
+                assert taken < self.most
+
+        return flooding
+
+
+Part = bytes | Step | Said | Drip | Flood
 
 HEAD: Final = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
@@ -126,7 +150,7 @@ WHOLE: Final = (OPENING, ONE, TWO, ENDING)
 
 def on_the_wire(part: Part, dialect: Dialect) -> bytes | Step:
     """What an upstream does for *part*."""
-    if isinstance(part, Drip):
+    if isinstance(part, (Drip, Flood)):
         return part.step(dialect)
     if isinstance(part, Said):
         data = part.of(dialect)

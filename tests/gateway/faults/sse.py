@@ -125,7 +125,7 @@ CASES: Final[tuple[Case, ...]] = (
         "committed",
         (HEAD, OPENING, ONE, *COMMENTS * 8),
         broken(OPENING, ONE, PING, error="UpstreamTimeout"),
-        Setup(took=20.0, timeout={"idle": 30.0, "rate": 50.0, "within": 20.0}),
+        Setup(took=20.0, timeout={"idle": 30.0, "rate": 200.0, "within": 20.0}),
     ),
     *with_lines("crlf", b"\r\n"),
     *with_lines("cr", b"\r"),

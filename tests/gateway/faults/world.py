@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, final
 
 from attrs import define, field, frozen
+from structlog.testing import capture_logs
 
 import llmstack as ls
 from llmstack import clock
@@ -29,7 +30,7 @@ from llmstack.testing.upstream import (
 from tests.gateway.faults.case import Act, Case, Place, User
 from tests.gateway.faults.dialects import Dialect
 from tests.gateway.faults.spoken import HEAD, LAST, WHOLE, Said, chunk
-from tests.gateway.stage import connected, post, serving
+from tests.gateway.stage import connected, post, run, serving
 
 
 __all__ = ["Client", "Ends", "Heard", "Seen", "play", "said", "scripted"]
@@ -172,6 +173,7 @@ class Seen:
     connections: dict[str, int] = field(factory=lambda: {"a": 0, "b": 0}, init=False)
     requests: list[Received] = field(factory=list, init=False)
     in_flight: dict[str, int] = field(factory=dict, init=False)
+    logs: list[Any] = field(factory=list, init=False)
 
     def script(self, name: str, parts: Sequence[bytes | Step]) -> list[Step]:
         """One step that plays *parts*, and from the last request on looks when the peer leaves."""
@@ -215,9 +217,16 @@ class Seen:
         )
 
 
-async def play(case: Case, dialect: Dialect) -> Seen:
+def play(case: Case, dialect: Dialect) -> Seen:
     """Play *case* from its request to its last sign of life."""
     seen = Seen(case, dialect)
+    with capture_logs() as seen.logs:
+        run(_play(seen))
+    return seen
+
+
+async def _play(seen: Seen) -> None:
+    case, dialect = seen.case, seen.dialect
     async with AsyncExitStack() as opened:
         place = case.setup.place or scripted
         script = seen.script("a", case.steps(dialect))
@@ -230,7 +239,6 @@ async def play(case: Case, dialect: Dialect) -> Seen:
         await _served(seen, stack)
         permits = stack["concurrency_limit"].statistics()
         seen.in_flight = {name: each.in_flight for name, each in permits.items()}
-    return seen
 
 
 async def _served(seen: Seen, stack: ls.Stack[ls.Request, Any]) -> None:
