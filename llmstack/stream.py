@@ -192,7 +192,7 @@ class EventStream:
 
     async def _read(self) -> Iterable[Event]:
         """Return more events, or raise what there is to say at the end."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if self._reader is not None or task is None:
             raise RuntimeError("a stream has one reader, and it is a task")
         events: Sequence[Event] = ()

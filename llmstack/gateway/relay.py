@@ -161,7 +161,7 @@ class _Ping:
     stream: EventStream
     event: bytes
     seconds: float
-    since: float = field(factory=clock.now, init=False)  # the last ping
+    since: float = field(factory=clock.now, init=False)  # of the present wait, or the last ping
     timer: asyncio.TimerHandle = field(init=False)
 
     def start(self) -> None:
@@ -175,7 +175,7 @@ class _Ping:
     def _look(self) -> None:
         now, waiting_since = clock.now(), self.stream.waiting_since
         # Nobody waits for the stream while something is being written.
-        self.since = max(self.since, now if waiting_since is None else waiting_since)
+        self.since = now if waiting_since is None else waiting_since
         if self.since + self.seconds <= now:
             self.client.ping(self.event)
             self.since = now

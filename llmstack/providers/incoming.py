@@ -61,8 +61,8 @@ _MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError]
     ((ClientPayloadError,), ConnectionLost, "the connection was cut inside the reply"),
 )
 
-_KEPT: Final = frozenset({"content-type", "x-request-id", "openai-processing-ms"})
-_KEPT_FAMILIES: Final = ("x-ratelimit-", "retry-after")
+_KEPT: Final = frozenset({"content-type", "x-request-id", "request-id", "openai-processing-ms"})
+_KEPT_FAMILIES: Final = ("x-ratelimit-", "anthropic-ratelimit-", "retry-after")
 
 
 def fault_of(error: Exception) -> UpstreamError:

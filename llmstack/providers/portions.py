@@ -36,11 +36,12 @@ class Portions:
     incoming: Incoming = field(repr=False)
     limit: int = 1 << 30
     heard: float = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _read: int = field(default=0, init=False)
     _rest: bytes = field(default=b"", init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.heard = asyncio.get_running_loop().time()
+        self.heard = self._loop.time()
 
     async def next(self) -> bytes:
         """Return what comes next, b"" at a clean end."""
@@ -49,7 +50,7 @@ class Portions:
             await asyncio.sleep(0)
         else:
             chunk = await self.incoming.chunk()
-            self.heard = asyncio.get_running_loop().time()
+            self.heard = self._loop.time()
             self._read += len(chunk)
             if self._read > self.limit:
                 raise ProtocolError(f"the stream is longer than {self.limit} bytes")

@@ -40,7 +40,7 @@ __all__ = ["EventSource", "Progress"]
 PREAMBLE: Final = 256 << 10
 #: Events in a row that may come without content.
 QUIET: Final = 10_000
-#: Bytes from which on it pays to look for runs of ordinary events, and how often to look.
+#: Bytes from which on it pays to look for runs behind the first event, and how often to look.
 WORTH: Final = 2 << 10
 LOOKS: Final = 4
 
@@ -214,8 +214,7 @@ class EventSource:
     def _learned(self, chunk: bytes) -> Batch:
         batch = Batch()
         try:
-            rest = self._by_runs(chunk, batch) if len(chunk) >= WORTH else chunk
-            self._one_by_one(rest, batch)
+            self._one_by_one(self._by_runs(chunk, batch), batch)
         except SSELimitExceeded as error:
             fault = ProtocolError(str(error))
             fault.__cause__ = error
@@ -231,15 +230,19 @@ class EventSource:
             if count:
                 batch.parts.append(Run(chunk[:size], count, self._parser.id))
                 self._quiet = 0
+            elif len(chunk) < WORTH:
+                break
             else:
                 size = chunk.find(b"\n\n") + 2
                 self._one_by_one(chunk[:size], batch)
             chunk = b"" if self._over else chunk[size:]
+            if not chunk:
+                break
         return chunk
 
     def _one_by_one(self, chunk: bytes, batch: Batch) -> None:
         progress = self.progress
-        for event in self._parser.feed(chunk):
+        for event in self._parser.feed(chunk) if chunk else ():
             said = progress.text
             if progress.take(event.data, event.event):
                 batch.parts.append(event)

@@ -101,7 +101,8 @@ class SSEParser:
     _raw: bytearray = field(factory=bytearray, init=False)  # whole lines since the last event
     _line: bytearray = field(factory=bytearray, init=False)  # the line that has no end yet
     _held: bool = field(default=False, init=False)  # a CR, of which the LF may come
-    _data: list[bytes] = field(factory=list, init=False)
+    _first: slice | None = field(default=None, init=False)  # the place of the data in the raw
+    _more: bool = field(default=False, init=False)  # data, in other lines
     _event: str = field(default="", init=False)
     _id: str = field(default="", init=False)
     _fields: bool = field(default=False, init=False)  # since the last blank line
@@ -129,6 +130,7 @@ class SSEParser:
                 self._by_lines(chunk, events)
         except SSELimitExceeded as error:
             self._over = error
+            self._forget()
             if not events:
                 raise
         return events
@@ -194,7 +196,7 @@ class SSEParser:
             self._raw += end[0]
             self._check()
             if line:
-                self._field(line)
+                self._field(line, len(self._raw) - len(end[0]))
             else:
                 self._blank(events)
         self._line += chunk[start:]
@@ -208,23 +210,46 @@ class SSEParser:
                 raise SSELimitExceeded("max_line", self.max_line)
             raise SSELimitExceeded("max_event", self.max_event)
 
-    def _field(self, line: bytes) -> None:
+    def _field(self, line: bytes, stop: int) -> None:
+        """Learn from *line*, which ends in the raw at *stop*."""
         name, _, value = line.partition(b":")
         if not name:
             return  # a comment
         self._fields = True
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
+            self._more = self._first is not None
+            self._first = slice(stop - len(value), stop)
         elif name == b"event":
             self._event = value.decode(errors="replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode(errors="replace")
 
     def _blank(self, events: list[SSEEvent]) -> None:
-        if self._data:
-            events.append(SSEEvent(bytes(self._raw), b"\n".join(self._data), self._event, self._id))
-            self._raw.clear()
-            self._data.clear()
+        if self._first is not None:
+            data = _data_in(self._raw) if self._more else bytes(self._raw[self._first])
+            events.append(SSEEvent(bytes(self._raw), data, self._event, self._id))
+            self._forget()
         self._event = ""
         self._fields = False
+
+    def _forget(self) -> None:
+        self._raw.clear()
+        self._line.clear()
+        self._first = None
+        self._more = False
+
+
+def _data_in(raw: bytearray) -> bytes:
+    """Return what all data lines of *raw* say.
+
+    They are looked for again, because line by line they would take up to ten times the room.
+    """
+    said = bytearray()
+    start = 0
+    for end in _LINE_END.finditer(raw):
+        name, _, value = raw[start : end.start()].partition(b":")
+        if name == b"data":
+            said += value.removeprefix(b" ") + b"\n"
+        start = end.end()
+    return bytes(said[:-1])

@@ -108,6 +108,15 @@ class Template:
         start, end = self._start, self._tail + b"\n\n"
         if not start or not chunk.startswith(start):
             return 0, 0
+        found = self._between.one.fullmatch(chunk, len(start), len(chunk) - len(end))
+        if found is None or not found.end(1) > len(start) or not chunk.endswith(end):
+            return self._several(chunk, start, end)
+        if not _is_utf8(chunk):
+            return 0, 0
+        self.text += found.end(1) - len(start)
+        return 1, len(chunk)
+
+    def _several(self, chunk: bytes, start: bytes, end: bytes) -> tuple[int, int]:
         # To split at all that repeats would be the same, and takes five times as long.
         key = start[-KEY:]
         *pieces, last = chunk[len(start) :].split(key)

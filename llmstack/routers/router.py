@@ -10,10 +10,10 @@ as it came, with the number of endpoints still *untried* and the call's *attempt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from types import MappingProxyType
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 from attrs import define, evolve, field
 
@@ -24,6 +24,7 @@ from llmstack.errors import ConfigError, LLMStackError, NoEndpoint, NotReady, Re
 from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.eligibility import MEMBERS_LEFT, is_plain, tiers, unfit, untried
+from llmstack.routers.picker import Picker
 from llmstack.routers.plan import Candidate, Plan, Terms
 from llmstack.service import Service, observe
 
@@ -32,7 +33,6 @@ __all__ = [
     "ONE_ROUTER",
     "Endpoints",
     "GoesOn",
-    "Picker",
     "RouterService",
     "as_endpoints",
     "bound_of_endpoints",
@@ -49,42 +49,6 @@ GoesOn = Callable[[LLMStackError, int], bool]
 ONE_ROUTER: Final = "an inner one would overrule it; make that a group, the service of an endpoint"
 
 _NOBODY: Final[Mapping[str, Attempt]] = MappingProxyType({})
-
-
-class Picker(Protocol):
-    """Ranks the endpoints for one call and learns how each attempt ended.
-
-    State is kept by endpoint *name*, so that a picker can be copied: `plan` runs the same
-    methods on a deep copy.
-    """
-
-    def order(
-        self, request: Request, endpoints: Sequence[Endpoint], now: float, /
-    ) -> Iterator[Endpoint]:
-        """Yield each of *endpoints* once, best first; whatever is yielded is asked at once.
-
-        What a choice costs (a turn, a draw, a place in flight) is booked before the yield.
-        To be asked for another one is the news that the last one refused.
-        """
-        ...
-
-    def settle(self, endpoint: Endpoint, started: float, outcome: Outcome, /) -> None:
-        """Learn how the attempt at *endpoint* ended: once for each yield, refusals too."""
-        ...
-
-    def explain(
-        self, request: Request, endpoints: Sequence[Endpoint], now: float, /
-    ) -> dict[str, Terms]:
-        """Return what `order` goes by, for each endpoint by name. A read: changes nothing."""
-        ...
-
-    def keep(self, names: Collection[str], /) -> None:
-        """Forget endpoints other than *names*."""
-        ...
-
-    def statistics(self) -> dict[str, Any]:
-        """Return a snapshot of what is known, by endpoint name."""
-        ...
 
 
 def as_endpoints(value: Iterable[Endpoint] | EndpointSet) -> Endpoints:

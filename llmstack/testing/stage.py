@@ -27,7 +27,8 @@ from llmstack.errors import (
 )
 from llmstack.messages import Request
 from llmstack.routers.plan import Terms
-from llmstack.routers.router import Picker, RouterService
+from llmstack.routers.picker import Picker
+from llmstack.routers.router import RouterService
 from llmstack.service import Layer
 from llmstack.stream import EventStream
 from llmstack.testing.drawn import hold

@@ -69,6 +69,11 @@ def good(**fields: object) -> bytes:
     )
 
 
+def at(path: str, sent: bytes) -> bytes:
+    """The same, sent to another *path*."""
+    return sent.replace(b"/v1/chat/completions", path.encode())
+
+
 #: Requests that are wrong in a way that shows the prompt to whoever says what is wrong.
 BAD: Final[list[bytes]] = [
     good(temperature=PROMPT),
@@ -89,6 +94,14 @@ BAD: Final[list[bytes]] = [
     good().replace(b"Authorization", b"X_Key"),
     good().replace(b"Host:", b"Host: a\r\nHost:"),
     good().replace(b"Content-Length: ", b"Content-Length: x"),
+    at("/v1/messages", good(max_tokens=PROMPT)),
+    at("/v1/messages", good(max_tokens=9, system=[{"text": [PROMPT]}])),
+    at("/v1/messages", good(max_tokens=9, **{f"{PROMPT} api_key": 1})),
+    at("/v1/messages", good()).replace(b"Authorization", b"anthropic-beta: \x7f\r\nanthropic-beta"),
+    at("/v1/messages", good()).replace(b"Authorization", b"X-Api-Key: a\r\nx-api-key"),
+    at("/v1/messages/count_tokens", good(model=PROMPT)),
+    at("/v1/responses", good(input=[PROMPT])),
+    at("/v1/responses", good(input=PROMPT, text=PROMPT)),
 ]
 
 

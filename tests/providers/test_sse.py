@@ -214,6 +214,23 @@ def test_the_defaults_are_one_and_four_mebibytes() -> None:
     assert ([], "max_event") == ending(SSEParser(), [line, b"\n"] * 4)
 
 
+@pytest.mark.parametrize(
+    "line", [b"data\n", b"data: xy\n", b"data: " + b"x" * 1017 + b"\n"], ids=len
+)
+def test_an_event_takes_no_more_room_than_its_bytes(line: bytes) -> None:
+    """However short its lines are; and what is over a limit is not kept."""
+    parser, chunk = SSEParser(), line * (65_536 // len(line))
+    tracemalloc.start()
+    with pytest.raises(SSELimitExceeded):
+        while True:
+            parser.feed(chunk)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 4.0 < most / 2**20 < 6.0
+    assert kept / 2**20 < 0.5
+
+
 def work_of(chunks: list[bytes]) -> tuple[int, int]:
     """Calls that the parser makes, and bytes that it takes hold of, feed by feed."""
     parser, profile, taken = SSEParser(), Profile(), 0

@@ -51,6 +51,8 @@ class Call:
             {"role": "user", "content": f"Write about {word}, in {number + 3} sentences."}
         ]
         self.tokens = tokens if self.streamed else SHORT
+        # A word of this server; what is translated says what is published.
+        self.words: Any = {} if self.route == "translated" else {"ignore_eos": True}
         self.chunks = 0
         self.finished = False
         self.counted = 0
@@ -77,7 +79,7 @@ class Call:
             messages=self.asked,
             max_tokens=self.tokens,
             stream=self.streamed,
-            extra_body={"ignore_eos": True},
+            extra_body=self.words,
             **more,
         )
         self.note(raw.headers)
@@ -98,7 +100,7 @@ class Call:
             messages=self.asked,
             max_tokens=self.tokens,
             stream=self.streamed,
-            extra_body={"ignore_eos": True},
+            extra_body=self.words,
         )
         self.note(raw.headers)
         parsed: Any = await _awaited(raw.parse())
@@ -118,7 +120,7 @@ class Call:
             input=self.asked,
             max_output_tokens=self.tokens,
             stream=self.streamed,
-            extra_body={"ignore_eos": True},
+            extra_body=self.words,
         )
         self.note(raw.headers)
         parsed: Any = raw.parse()

@@ -25,7 +25,8 @@ from llmstack.messages import Request
 from llmstack.routers.fallback import Fallback
 from llmstack.routers.plan import Terms
 from llmstack.routers.round_robin import RoundRobin
-from llmstack.routers.router import Picker, RouterService
+from llmstack.routers.picker import Picker
+from llmstack.routers.router import RouterService
 from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.testing.scripted import echo
 

@@ -51,8 +51,8 @@ OUTSIDE: Final[Mapping[str, str]] = {
     "cattrs": "config",
     "click": "gateway",
 }
-#: What pickers share: the shell that serves them all, and its two helpers.
-SHARED: Final = {f"llmstack.routers.{name}" for name in ("router", "plan", "eligibility")}
+#: What pickers share: the shell that serves them all, and its parts.
+SHARED: Final = {f"llmstack.routers.{name}" for name in ("router", "picker", "plan", "eligibility")}
 LAZY: Final = ("llmstack/__init__.py", "llmstack/testing/", "llmstack/cli.py", "llmstack/cli/")
 
 

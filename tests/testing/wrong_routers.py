@@ -13,7 +13,8 @@ from attrs import define, field, frozen
 
 import llmstack as ls
 from llmstack.routers.plan import Terms
-from llmstack.routers.router import Picker, RouterService
+from llmstack.routers.picker import Picker
+from llmstack.routers.router import RouterService
 
 
 Makes = Callable[[list[ls.Endpoint]], ls.Layer]

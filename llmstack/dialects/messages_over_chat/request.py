@@ -1,7 +1,7 @@
 """A Messages request as one for chat completions.
 
 The tables say what becomes of each field at the top; a field that is in none of them is
-refused, for the meaning of the reply may hang on it. A null says nothing anywhere.
+left out and told, as those of one host only are. A null says nothing anywhere.
 
 Errors: `Untranslatable`.
 """
@@ -101,11 +101,8 @@ def _survey(body: JSON, dropped: Dropped) -> None:
     for name in body:
         if body[name] is None or name in TRANSLATED:
             continue
-        if name in DROPPED:
-            dropped.tell(name)
-        elif name not in REFUSED:
-            known = _FIELD.fullmatch(name)
-            raise cannot(f"{name}, which is not known" if known else "a field that is not known")
+        if name not in REFUSED:
+            dropped.tell(name if _FIELD.fullmatch(name) else "?")
         elif body[name] != []:
             raise cannot(name)
 

@@ -1,9 +1,9 @@
 """The stream: chunks of a chat as the events of a response, one by one.
 
 It begins with the first chunk that has a choice; what comes before may have no id yet. Items
-end when the choice has finished, and the response when its tokens are known, or when nothing
-will come any more. What comes for a choice after its finish says nothing, nor do choices but
-the first: no other was asked for.
+end when the choice has finished, and the response when nothing will come any more: behind its
+tokens the endpoint may still break. What comes for a choice after its finish says nothing, nor
+do choices but the first: no other was asked for.
 
 Errors: `ProtocolError`.
 """
@@ -75,24 +75,20 @@ class ResponseStream:
     _reason: str | None = field(default=None, init=False)
     _tier: object = field(default=None, init=False)
     _usage: JSON | None = field(default=None, init=False)
-    _over: bool = field(default=False, init=False)
 
     def take(self, _name: str, data: JSON, /) -> Sequence[Piece]:
         """Return the events that one chunk means."""
         choices = objects_of(data.get("choices"), "choices")
-        counted = usage(data.get("usage"))
-        self._usage = counted or self._usage
+        self._usage = usage(data.get("usage")) or self._usage
         self._tier = data.get("service_tier") or self._tier
         answer = self._answer or self._begun(data, choices)
         if answer is not None:
             for choice in choices:
                 self._choice(choice, answer)
-            if counted is not None and not choices and self._output is not None:
-                self._close(answer, self._output)
         return self._events.taken()
 
     def end(self) -> Sequence[Piece]:
-        """Return what is left to say."""
+        """Return what is left to say: the terminal, which is said here alone."""
         if self._answer is None:
             raise ProtocolError("the reply has no choice in it")
         output = self._ended(None, self._answer) if self._output is None else self._output
@@ -132,10 +128,7 @@ class ResponseStream:
         return "completed" if self._reason is None else "incomplete"
 
     def _close(self, answer: Answer, output: Sequence[JSON]) -> None:
-        """Say the terminal, once."""
-        if self._over:
-            return
-        self._over = True
+        """Say the terminal."""
         response = answer.envelope.around(output, self._status)
         if self._reason is not None:
             response["incomplete_details"] = {"reason": self._reason}

@@ -17,6 +17,7 @@ from tests.dialects.responses_over_chat.chat import (
     function,
     message,
 )
+from tests.dialects.responses_over_chat.reader import read
 
 
 USAGE: Final = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -171,21 +172,21 @@ DONE: Final = ["output_text.done", "content_part.done", "output_item.done"]
 
 
 @pytest.mark.parametrize(
-    ("last", "expected"),
+    "last",
     [
-        ([], [["completed"]]),
-        ([counted(USAGE)], [["completed"], []]),
-        ([counted(None)], [[], ["completed"]]),
-        ([chunk({}, "stop", usage=USAGE)], [[], ["completed"]]),
-        ([counted(USAGE), counted(USAGE)], [["completed"], [], []]),
+        [],
+        [counted(USAGE)],
+        [counted(None)],
+        [chunk({}, "stop", usage=USAGE)],
+        [counted(USAGE), counted(USAGE)],
     ],
     ids=["end", "usage", "no usage", "finish again", "usage twice"],
 )
-def test_the_terminal_waits_for_the_usage(last: list[Thing], expected: list[list[str]]) -> None:
-    """The chunk with the tokens ends the response, or the end does; items end with the finish."""
+def test_the_terminal_is_said_at_the_end_alone(last: list[Thing]) -> None:
+    """Items end with the finish; an endpoint may still break behind that, and behind its usage."""
     said = step(chunk({"content": "a"}), chunk({}, "stop"), *last)
 
-    assert [DONE, *expected] == said[1:]
+    assert [DONE, *([] for _ in last), ["completed"]] == said[1:]
 
 
 def test_usage_that_comes_early_waits() -> None:
@@ -230,8 +231,10 @@ def test_items_stand_in_the_order_in_which_they_began() -> None:
         chunk(function(0, "}")),
         chunk({"content": "c"}, "stop"),
     ]
-    call, said = output(events(chunks))
+    pieces = events(chunks)
+    call, said = output(pieces)
 
+    assert [call, said] == read(pieces)["output"]
     assert ("function_call", "{}") == (call["type"], call["arguments"])
     assert ["no", "bc"] == [part.get("refusal", part.get("text")) for part in said["content"]]
 
@@ -284,14 +287,16 @@ def test_what_no_chat_may_stream(chunks: list[Thing], says: str) -> None:
         events(chunks)
 
 
+def weighed(text: str, *tokens: str) -> Thing:
+    """A chunk with these tokens, whether or not they are those of its text."""
+    said: Any = chunk({"content": text})
+    content = [{"token": token, "logprob": -1, "bytes": None} for token in tokens]
+    said["choices"][0]["logprobs"] = {"content": content, "refusal": None}
+    return said  # type: ignore[no-any-return]
+
+
 def test_log_probabilities_come_with_their_text() -> None:
     """Before the text they wait; behind it they are told at once, and all at the end."""
-
-    def weighed(text: str, *tokens: str) -> Thing:
-        said: Any = chunk({"content": text})
-        content = [{"token": token, "logprob": -1, "bytes": None} for token in tokens]
-        said["choices"][0]["logprobs"] = {"content": content, "refusal": None}
-        return said  # type: ignore[no-any-return]
 
     pieces = events([weighed("", "a"), weighed("bc", "b", "c"), weighed("", "d"), weighed("e")])
     told = [
@@ -306,6 +311,13 @@ def test_log_probabilities_come_with_their_text() -> None:
         ("delta", "e", []),
         ("done", None, ["a", "b", "c", "d"]),
     ] == told
+
+
+def test_log_probabilities_wait_for_the_text_behind_a_refusal() -> None:
+    """A refusal has none of its own."""
+    (item,) = output(events([weighed("", "a"), chunk({"refusal": "no"}), weighed("b", "b")]))
+
+    assert ["a", "b"] == [each["token"] for each in item["content"][1]["logprobs"]]
 
 
 def test_log_probabilities_of_calls_have_no_place() -> None:
