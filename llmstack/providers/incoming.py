@@ -22,6 +22,7 @@ from aiohttp import (
     ClientResponseError,
     ConnectionTimeoutError,
     ServerDisconnectedError,
+    StreamReader,
 )
 from aiohttp.http_exceptions import HttpProcessingError
 from attrs import define, field
@@ -46,6 +47,8 @@ class BadFraming(ClientPayloadError):
 #: Seconds and, by aiohttp's own flow control, 128 KiB that a finished reply may still take
 #: to end its body, so that its connection can be used again.
 LINGER: Final = 0.25
+#: HTTP chunks that aiohttp may hand out itself.
+FEW: Final = 4
 
 #: Their texts have addresses and numbers only.
 _HARMLESS: Final = (ClientConnectorError, ConnectionTimeoutError, ClientOSError, ClientPayloadError)
@@ -150,16 +153,24 @@ class Incoming:
         }
 
     async def chunk(self) -> bytes:
-        """Return what has come since, b"" at a clean end."""
+        """Return what has come since, b"" at a clean end.
+
+        What came before the connection was lost is returned before that is told.
+        """
+        content = self.response.content
         try:
-            return await self.response.content.readany()
+            while not content.at_eof():
+                if content._buffer:  # noqa: SLF001 -- `readany` does not do, see `_all_of`
+                    return _all_of(content)
+                lost = content.exception()
+                if lost is not None:
+                    raise lost
+                await content._wait("chunk")  # noqa: SLF001 -- the same
         # aiohttp raises a RuntimeError where the connection is gone and nobody said why.
         except (ClientError, OSError, RuntimeError) as error:
-            # It raises at once, though something may have come before the connection was lost.
-            rest = self.response.content._read_nowait(-1)  # noqa: SLF001 -- no other way to it
-            if rest:
-                return rest
             fault = fault_of(error)
+        else:
+            return b""
         raise fault
 
     async def body(self, limit: int) -> bytes:
@@ -222,6 +233,24 @@ class Incoming:
             self.close()  # the transport was closed meanwhile
         elif not content.is_eof() and content.exception() is None:
             content.set_exception(BadFraming("the connection was closed inside the body"))
+
+
+def _all_of(content: StreamReader) -> bytes:
+    """Return the bytes that are there, whatever has become of the connection.
+
+    aiohttp 3.14.5 spends 1 µs on each HTTP chunk that it hands out, as much as a burst of
+    events costs otherwise. So all but the last are taken past it.
+    """
+    buffer = content._buffer  # noqa: SLF001 -- there is no other way
+    most = b""
+    if len(buffer) > FEW:
+        last = buffer.pop()
+        most = b"".join(buffer)
+        buffer.clear()
+        buffer.append(last)
+        content._size -= len(most)  # noqa: SLF001
+        content._cursor += len(most)  # noqa: SLF001
+    return most + content._read_nowait(-1)  # noqa: SLF001
 
 
 def _look_at(lost: asyncio.Future[None]) -> None:

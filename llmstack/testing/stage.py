@@ -26,8 +26,8 @@ from llmstack.errors import (
     ServerError,
 )
 from llmstack.messages import Request
-from llmstack.routers.plan import Terms
 from llmstack.routers.picker import Picker
+from llmstack.routers.plan import Terms
 from llmstack.routers.router import RouterService
 from llmstack.service import Layer
 from llmstack.stream import EventStream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from itertools import accumulate
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 import llmstack as ls
 from llmstack.gateway.app import create_app
+from llmstack.gateway.relay import _Ping
 from llmstack.messages import Request
 from llmstack.stream import Event
 from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource
@@ -203,6 +205,7 @@ def test_nothing_comes_behind_the_end(path: str, error: ls.StreamBroken | None) 
             reader, writer = await connected(url)
             writer.write(post(BODIES[path], path=path))
             await asyncio.sleep(50)
+            assert [] == [each for each in gc.get_objects() if isinstance(each, _Ping)]
             writer.write(b"GET /livez HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
             answer = await reader.read()
             writer.close()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from aiohttp import StreamReader
+from aiohttp.http_writer import StreamWriter
 from attrs import define, field
 from structlog.testing import capture_logs
 
@@ -226,36 +227,43 @@ class Filling:
 
     usage = None
 
-    def __init__(self) -> None:
-        self.said: list[bytes] = []
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.said = b""
         self.complete = False
-        self.transport: asyncio.Transport | None = None
+        self.found: tuple[asyncio.Transport, StreamWriter] | None = None
 
     async def read(self) -> list[Event]:
         await asyncio.sleep(0)
-        transport = self.transport = self.transport or accepted()[0]
-        if transport.get_write_buffer_size():
+        transport, writer = self.found = self.found or (accepted()[0], self.writer())
+        # aiohttp waits once in 64 KiB, and at the end: it shall be the end.
+        if transport.get_write_buffer_size() and writer.buffer_size < 40_000:
             transport.set_write_buffer_limits(high=0)
             self.complete = True
-        (event,) = events(5 if self.complete else 10_000)
-        self.said.append(event.raw)
+        (event,) = events(self.last if self.complete else 10_000)
+        self.said += event.raw
         return [event]
+
+    def writer(self) -> StreamWriter:
+        found = [each for each in gc.get_objects() if isinstance(each, StreamWriter)]
+        return max(found, key=lambda each: each.output_size)
 
     def close(self) -> None:
         """There is nothing to close."""
 
 
-def test_behind_an_end_that_was_not_taken_yet_comes_no_other() -> None:
+@pytest.mark.parametrize("last", [5, 20_000])
+def test_behind_an_end_that_was_not_taken_yet_comes_no_other(last: int) -> None:
     """It has been written, and is on its way."""
-    source = Filling()
+    source = Filling(last)
 
     async def stream(_request: Request) -> ls.EventStream:
-        return ls.EventStream(source)
+        return ls.EventStream(source, held=events(5))
 
     chunks, ended = unchunked(run(stopped(stream, patience=3)))
 
     assert ended
-    assert source.said == chunks
+    assert events(5)[0].raw + source.said == b"".join(chunks)
 
 
 def test_a_client_that_is_gone_is_told_nothing() -> None:

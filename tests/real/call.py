@@ -88,11 +88,12 @@ class Call:
             self.finished = bool(parsed.choices[0].finish_reason)
             self.counted = parsed.usage.completion_tokens
             return
-        async for chunk in parsed:
-            choice = chunk.choices[0] if chunk.choices else None
-            self.chunks += bool(choice and choice.delta.content)
-            self.finished |= bool(choice and choice.finish_reason)
-            self.counted = chunk.usage.completion_tokens if chunk.usage else self.counted
+        async with parsed:
+            async for chunk in parsed:
+                choice = chunk.choices[0] if chunk.choices else None
+                self.chunks += bool(choice and choice.delta.content)
+                self.finished |= bool(choice and choice.finish_reason)
+                self.counted = chunk.usage.completion_tokens if chunk.usage else self.counted
 
     async def messages(self) -> None:
         raw = await self.clients.anthropic.messages.with_raw_response.create(
@@ -108,11 +109,12 @@ class Call:
             self.finished = bool(parsed.stop_reason)
             self.counted = parsed.usage.output_tokens
             return
-        async for event in parsed:
-            self.chunks += event.type == "content_block_delta"
-            self.finished |= event.type == "message_stop"
-            if event.type == "message_delta":
-                self.counted = event.usage.output_tokens
+        async with parsed:
+            async for event in parsed:
+                self.chunks += event.type == "content_block_delta"
+                self.finished |= event.type == "message_stop"
+                if event.type == "message_delta":
+                    self.counted = event.usage.output_tokens
 
     async def responses(self) -> None:
         raw = await self.clients.openai.responses.with_raw_response.create(
@@ -128,13 +130,14 @@ class Call:
             self.finished = parsed.status in {"completed", "incomplete"}
             self.counted = parsed.usage.output_tokens
             return
-        async for event in parsed:
-            self.chunks += event.type == "response.output_text.delta"
-            if event.type in {"response.completed", "response.incomplete"}:
-                self.finished = True
-                self.counted = event.response.usage.output_tokens
-            if event.type == "response.failed":
-                raise FailedResponse(event.response.error.message)
+        async with parsed:
+            async for event in parsed:
+                self.chunks += event.type == "response.output_text.delta"
+                if event.type in {"response.completed", "response.incomplete"}:
+                    self.finished = True
+                    self.counted = event.response.usage.output_tokens
+                if event.type == "response.failed":
+                    raise FailedResponse(event.response.error.message)
 
     def note(self, headers: Mapping[str, str]) -> None:
         self.endpoint = headers.get("x-llmstack-endpoint", "")

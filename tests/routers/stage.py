@@ -23,9 +23,9 @@ from llmstack.errors import (
 )
 from llmstack.messages import Request
 from llmstack.routers.fallback import Fallback
+from llmstack.routers.picker import Picker
 from llmstack.routers.plan import Terms
 from llmstack.routers.round_robin import RoundRobin
-from llmstack.routers.picker import Picker
 from llmstack.routers.router import RouterService
 from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.testing.scripted import echo

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from attrs import define, field, frozen
 
 import llmstack as ls
-from llmstack.routers.plan import Terms
 from llmstack.routers.picker import Picker
+from llmstack.routers.plan import Terms
 from llmstack.routers.router import RouterService
 
 

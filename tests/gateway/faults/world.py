@@ -194,6 +194,9 @@ class Seen:
                 acting = group.create_task(behind(peer))
                 await stall(peer)
                 self.left[name].append(clock.now())
+                # Who writes has to hear of a reset by itself, or asyncio complains of an
+                # exception that nobody has looked at.
+                await asyncio.sleep(0)
                 acting.cancel()
 
         return [playing]
