@@ -99,8 +99,9 @@ class Leaf:
     def _outgoing(self, operation: Operation, request: Request) -> Outgoing:
         url, head = self._heads[request.operation]
         for name, usual in self.format.passes.items():
-            value = request.headers.get(name, usual)
-            if value is not None and value.isascii() and value.isprintable():
+            said = request.headers.get(name, "")
+            value = said if said.isascii() and said.isprintable() and said else usual
+            if value is not None:
                 head = f"{head}{name}: {value}\r\n"
         if self.api_key is not None:
             # Added for each request, so that the key is kept in its secret alone.

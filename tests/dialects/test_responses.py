@@ -159,6 +159,24 @@ def test_items_stand_in_for_an_output_that_is_left_out(body: dict[str, Any]) -> 
     assert body == assembled([*reversed(cut[:-1]), (name, bare)])
 
 
+def test_a_text_is_said_before_what_stands_beside_it() -> None:
+    """First the text, then its links, then all of it again; nothing is said in no letters."""
+    said = [event["type"] for event in events(FULL) if event.get("item_id") == "msg_1"]
+    empty = {"type": "message", "content": [{"type": "refusal", "refusal": ""}]}
+
+    link = "response.output_text.annotation.added"
+    text = ["response.output_text.delta", link, link, "response.output_text.done"]
+    assert text == said[1:5]
+    assert not any(event["type"].endswith(".delta") for event in events({"output": [empty]}))
+
+
+def test_an_output_that_is_said_stands() -> None:
+    """Also if it is empty, and items were done before."""
+    item = {"type": "response.output_item.done", "output_index": 0, "item": {"id": "a"}}
+
+    assert DONE["response"] == assembled([("", item), ("", DONE)])
+
+
 def test_parts_of_other_kinds_are_said_at_once() -> None:
     """What is not known is added and done as it is; a summary need not have a text."""
     part, thought = {"type": "sparkle", "glow": 1}, {"type": "summary_text"}
