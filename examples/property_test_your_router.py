@@ -25,8 +25,9 @@ from typing import Any, ClassVar
 from attrs import define, frozen
 
 import llmstack as ls
+from llmstack.routers.picker import Picker
 from llmstack.routers.plan import Terms
-from llmstack.routers.router import Picker, RouterService
+from llmstack.routers.router import RouterService
 from llmstack.testing import echo
 from llmstack.testing.check import check_router
 

@@ -24,8 +24,8 @@ TERMINALS: Final[Mapping[str, str]] = {
     "incomplete": "response.incomplete",
     "failed": "response.failed",
 }
-#: What is not known yet when a response begins.
-_LATER: Final = ("completed_at", "error", "incomplete_details", "usage")
+#: What is not known yet when a response begins: null, but for the usage, which may not be.
+_LATER: Final = ("completed_at", "error", "incomplete_details")
 ANNOTATED: Final = "response.output_text.annotation.added"
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -55,6 +55,7 @@ def pieces(body: JSON, /) -> list[Piece]:
         raise ProtocolError("the response is not over, or has no output")
     early = {**body, "output": [], "status": "in_progress"}
     early |= {name: None for name in _LATER if name in body}
+    early.pop("usage", None)
     said: list[JSON] = [
         {"type": "response.created", "response": early},
         {"type": "response.in_progress", "response": early},
@@ -90,7 +91,8 @@ def _item_events(index: int, item: JSON) -> Iterator[JSON]:
             inner = [*_each(item, "summary", _summary), *_each(item, "content", _part)]
         case {"type": "function_call", "arguments": str(text)}:
             empty["arguments"] = ""
-            inner = _text("response.function_call_arguments", "arguments", text)
+            *more, done = _text("response.function_call_arguments", "arguments", text)
+            inner = [*more, {**done, "name": item.get("name")}]
         case {"type": "custom_tool_call", "input": str(text)}:
             empty["input"] = ""
             inner = _text("response.custom_tool_call_input", "input", text)

@@ -112,6 +112,17 @@ def test_a_stream_to_who_asked_for_a_whole_reply_is_whole(operation: str) -> Non
         assert "req-1" == reply.headers["x-request-id"]
 
 
+def test_a_long_reply_is_as_long_in_one_event() -> None:
+    """The limits of a stream are for what has no end in sight; this has come."""
+    choice = {**CHOICE, "message": {"role": "assistant", "content": "a" * (5 << 20)}}
+    body = json.dumps({**ANSWERS["chat"], "choices": [choice]}).encode()
+
+    played = play("chat", sized(body), stream=True, limit=6 << 20)
+
+    assert played.error is None
+    assert 5 << 20 < max(map(len, played.events))
+
+
 def test_a_whole_reply_without_a_count_is_estimated_as_a_stream() -> None:
     """As any stream that nobody counted."""
     body = {**ANSWERS["chat"], "usage": None}

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmstack.providers.openai.progress import SHAPE
+from llmstack.providers.sse import SSEParser
 from llmstack.providers.template import LESSONS, Template
 
 
@@ -128,6 +129,83 @@ def test_never_fits_what_is_not_ordinary(between: bytes, padding: str | None) ->
     assert expected == seen
 
 
+def on_wire(data: bytes, name: str = "") -> bytes:
+    named = b"event: " + name.encode() + b"\n" if name else b""
+    return named + b"data: " + data + b"\n\n"
+
+
+#: What has nothing of an ordinary event in it, or is the beginning of one.
+harmless: Final = st.sampled_from(
+    [b"", on_wire(b"[DONE]"), on_wire(event("")), on_wire(event("a"))[:-1], on_wire(event("a"))[:9]]
+)
+odd: Final = st.sampled_from(
+    [
+        on_wire(event("a", "refusal")),
+        on_wire(event("a", created=1)),
+        on_wire(event("a"), "name"),
+        on_wire(event("a")).replace(b"data: ", b"data:"),
+        on_wire(event("a")).replace(b"\n", b"\r\n"),
+        on_wire(event("a")).replace(b'"a"', b'"\xff"'),
+        on_wire(event("a")).replace(b'"a"', b'"\n\n"'),
+        b": comment\n" + on_wire(event("a")),
+        on_wire(event("a"))[:-1],
+        on_wire(event("a"))[:-9],
+        on_wire(event("a")) + b"\n",
+    ]
+)
+ordinary: Final = texts.filter(bool).map(lambda text: on_wire(event(text)))
+
+
+@given(st.lists(ordinary | odd | harmless, max_size=5).map(b"".join))
+@example(on_wire(event("a")) * 2 + on_wire(event("a")).replace(b'"a"', b'"\xff"'))
+@example(on_wire(event("a")).replace(b'"a"', b'"\xff"'))
+@example(on_wire(event("")) + on_wire(event("a")))
+def test_a_run_has_nothing_in_it_that_does_not_fit(chunk: bytes) -> None:
+    """It is whole events, of which each would fit alone, and as much text."""
+    one_by_one, together = lesson(event("x")), lesson(event("x"))
+    count, size = together.run(chunk)
+    parser = SSEParser()
+    events = parser.feed(chunk[:size])
+
+    assert not parser.close()
+    assert count == len(events)
+    assert all(one_by_one.fits(event.data) for event in events)
+    assert one_by_one.text == together.text
+
+
+@given(
+    pieces=st.lists(st.tuples(texts.filter(bool), st.text("aZ09", max_size=5)), max_size=6),
+    padded=st.booleans(),
+    name=st.sampled_from(["", "delta"]),
+    after=harmless,
+)
+@example(pieces=[("a", ""), ("b", "")], padded=False, name="", after=b"")
+@example(pieces=[("a", "x")], padded=True, name="delta", after=b"")
+@example(pieces=[('"}', "x"), ("é", "yz")], padded=True, name="", after=on_wire(b"[DONE]"))
+def test_a_run_is_as_long_as_it_can_be(
+    pieces: list[tuple[str, str]], *, padded: bool, name: str, after: bytes
+) -> None:
+    """All that fit, up to the first that does not, or that is not whole."""
+    datas = [event(text, padding=pad if padded else None) for text, pad in pieces]
+    raws = [on_wire(data, name) for data in datas]
+    template = Template(SHAPE)
+    template.learn(event("Hello", padding="p" if padded else None), name)
+    expected = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text, _ in pieces)
+
+    assert (len(raws), len(b"".join(raws))) == template.run(b"".join([*raws, after]))
+    assert expected == template.text
+
+
+def test_there_is_no_run_before_a_lesson_nor_of_what_was_written_in_lines() -> None:
+    """Where an event has several data lines, each fits alone and is not looked for in bytes."""
+    data = event("a").replace(b',"choices"', b',\n"choices"')
+    template = lesson(data)
+
+    assert (0, 0) == Template(SHAPE).run(on_wire(event("a")))
+    assert template.fits(data)
+    assert (0, 0) == template.run(on_wire(data))
+
+
 def test_learns_again_and_not_for_ever() -> None:
     """The last lesson counts; after too many it gives up, so as not to cost more than it saves."""
     template = Template(SHAPE)
@@ -168,3 +246,4 @@ def test_forgets() -> None:
     template.learn(event("a"))
 
     assert (False, False) == (before, template.fits(event("a")))
+    assert (0, 0) == template.run(on_wire(event("a")))

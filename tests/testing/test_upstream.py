@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from weakref import ref
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ from llmstack.testing.upstream import (
     expect_disconnect,
     expect_request,
     fin,
+    reset,
     rst,
     send,
     sleep,
@@ -222,6 +225,30 @@ def test_a_client_that_leaves_while_it_is_written_to_is_no_surprise() -> None:
             await asyncio.sleep(5)
 
     run_virtual(main())
+
+
+def test_a_connection_that_was_reset_leaves_no_cycle() -> None:
+    """Else asyncio complains, some time later, of an exception that nobody has looked at."""
+    connections: list[ref[object]] = []
+
+    async def keep(peer: Peer) -> None:
+        connections.append(ref(peer.reader))
+
+    async def client(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)
+        reset(writer.transport)
+
+    async def main() -> list[object]:
+        async with ScriptedUpstream([[keep, stall]]) as upstream:
+            await dialled(upstream, client)
+            await asyncio.sleep(1)
+        return [each() for each in connections]
+
+    gc.disable()
+    try:
+        assert [None] == run_virtual(main())[0]
+    finally:
+        gc.enable()
 
 
 def test_it_speaks_tls_too() -> None:

@@ -59,6 +59,14 @@ def test_a_stream_is_asked_to_count_its_tokens(body: bytes, sent: bytes) -> None
     assert sent == seen.body
 
 
+@pytest.mark.parametrize("body", [b'{"model":"m"}', b'{"model":"m", "stream_options":{}}'])
+def test_a_whole_reply_is_not_asked(body: bytes) -> None:
+    """It counts in any case, and hosts refuse what is meant for streams."""
+    (seen,) = play(s.sized(b"{}"), asked=Request("m", body)).upstream.requests
+
+    assert body == seen.body
+
+
 @pytest.mark.parametrize("asks", [True, False])
 @pytest.mark.parametrize("options", [None, {"include_usage": False}, {"include_usage": True}])
 def test_the_tokens_are_told_to_whom_asked(options: object, *, asks: bool) -> None:
