@@ -39,7 +39,7 @@ class Source(Protocol):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens so far, as far as the provider has said."""
+        """Tokens so far: the provider's word, or an estimate that says so; None if unknown."""
         ...
 
     @property
@@ -97,7 +97,7 @@ class EventStream:
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens so far, as far as the provider has said."""
+        """Tokens so far: the provider's word, or an estimate that says so; None if unknown."""
         return self.source.usage
 
     @property

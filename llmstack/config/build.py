@@ -63,7 +63,6 @@ LAYERS: Final[Mapping[str, type[Any]]] = {
     "weighted_random": WeightedRandom,
 }
 
-LEAVES: Final[Mapping[str, type[Any]]] = {"anthropic": Anthropic, "openai": OpenAI}
 KEYS: Final[Mapping[str, Callable[[Any], Hashable]]] = {
     "endpoint": by_endpoint,
     "model": by_model,
@@ -77,17 +76,28 @@ POLICIES: Final[Mapping[str, type[Any]]] = {
 
 def endpoint_of(name: str, table: EndpointTable, transport: Transport) -> Endpoint:
     """Build the endpoint that *table* describes; callers of any dialect may ask it."""
-    leaf = LEAVES[table.provider](
-        table.base_url, api_key=table.api_key, transport=transport, connect=table.connect
-    )
     return Endpoint(
         name,
-        Translate(speaks=table.speaks)(leaf),
+        Translate(speaks=table.speaks)(_leaf_of(table, transport)),
         table.weight,
         models=table.model if table.models is None else table.models,
         price=table.price,
         capabilities=table.capabilities,
         tags=table.tags,
+    )
+
+
+def _leaf_of(table: EndpointTable, transport: Transport) -> OpenAI | Anthropic:
+    url, key, connect = table.base_url, table.api_key, table.connect
+    if table.provider == "anthropic":
+        return Anthropic(url, api_key=key, transport=transport, connect=connect)
+    return OpenAI(
+        url,
+        api_key=key,
+        transport=transport,
+        connect=connect,
+        asks_usage=table.asks_usage,
+        done_is_terminal=table.done_is_terminal,
     )
 
 

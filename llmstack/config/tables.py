@@ -86,6 +86,8 @@ class EndpointTable:
     tags: frozenset[str] = frozenset()
     speaks: frozenset[str] | None = field(default=None, validator=_spoken)
     connect: float = field(default=3.0, validator=_as_in(OpenAI, "connect"))
+    asks_usage: bool = True
+    done_is_terminal: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.model is not None and self.models is not None:
@@ -94,6 +96,8 @@ class EndpointTable:
         if self.speaks is not None and not self.speaks <= known:
             told = ", ".join(sorted(known))
             raise ConfigError(f"speaks: {self.provider} has {told}")
+        if self.provider != "openai" and (self.done_is_terminal or not self.asks_usage):
+            raise ConfigError("asks_usage and done_is_terminal are for openai only")
 
 
 @final

@@ -92,7 +92,7 @@ def _item_events(index: int, item: JSON) -> Iterator[JSON]:
         case {"type": "function_call", "arguments": str(text)}:
             empty["arguments"] = ""
             *more, done = _text("response.function_call_arguments", "arguments", text)
-            inner = [*more, {**done, "name": item.get("name")}]
+            inner = [*more, {**done, "name": item.get("name", "")}]
         case {"type": "custom_tool_call", "input": str(text)}:
             empty["input"] = ""
             inner = _text("response.custom_tool_call_input", "input", text)

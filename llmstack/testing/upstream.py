@@ -199,8 +199,8 @@ class ScriptedUpstream:
         finally:
             self._playing.discard(task)
             writer.close()
-            error = reader.exception()
-            if error is not None:
+            lost = reader.exception()
+            if lost is not None:
                 # Its frames hold the connection, which holds it. In such a cycle asyncio may
                 # complain of an exception that nobody has looked at.
-                error.__traceback__ = None
+                lost.__traceback__ = None

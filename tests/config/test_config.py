@@ -72,7 +72,7 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 FORMATS = """
 [endpoints]
-plain = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"] }}
+plain = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"], asks_usage = false, done_is_terminal = true }}
 claude = {{ provider = "anthropic", base_url = "http://127.0.0.1:9002/v1", api_key = "{}" }}
 
 [routes.chat]
@@ -87,9 +87,11 @@ def test_an_endpoint_may_speak_another_format(monkeypatch: pytest.MonkeyPatch) -
     plain, claude = (each.service for each in found)
     assert isinstance(plain, TranslateService)
     assert isinstance(claude, TranslateService)
-    leaf = claude.inner
+    leaf, host = claude.inner, plain.inner
 
     assert isinstance(leaf, ls.Anthropic)
+    assert isinstance(host, OpenAI)
+    assert (False, True) == (host.asks_usage, host.done_is_terminal)
     assert ("http://127.0.0.1:9002/v1", "sk-ant") == (
         leaf.base_url,
         leaf.api_key.reveal() if leaf.api_key else "",

@@ -231,6 +231,10 @@ def test_a_name_is_not_listed_twice() -> None:
             ["6: endpoints.us: models and model exclude each other: a map, or one name for all"],
         ),
         (
+            f"{RIGHT}[endpoints.us]\nprovider = 'anthropic'\nasks_usage = false\nbase_url = '{URL}'",
+            ["6: endpoints.us: asks_usage and done_is_terminal are for openai only"],
+        ),
+        (
             f"{RIGHT}[endpoints.us]\nspeaks = ['chat', 'messages']\n{BASICS}",
             [
                 "6: endpoints.us: speaks: openai has chat, embeddings, models, responses",
@@ -244,6 +248,7 @@ def test_a_name_is_not_listed_twice() -> None:
         "names",
         "missing",
         "exclusive",
+        "of openai",
         "format",
     ],
 )

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any, Final
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from llmstack.dialects.responses import assembled, pieces
 from llmstack.errors import ProtocolError
 from tests.dialects.responses_side import FULL, responses
+from tests.openapi import wrong
 
 
 EVENT: Final[TypeAdapter[Any]] = TypeAdapter(ResponseStreamEvent)
@@ -93,7 +94,7 @@ def test_a_response_is_said_in_the_shortest_stream() -> None:
     body = {"id": "r", "status": "incomplete", "usage": {"input_tokens": 1}, "output": [item]}
 
     at: dict[str, Any] = {"output_index": 0, "item_id": "m", "content_index": 0}
-    early: dict[str, Any] = {"id": "r", "status": "in_progress", "usage": None, "output": []}
+    early: dict[str, Any] = {"id": "r", "status": "in_progress", "output": []}
     empty = {**item, "status": "in_progress", "content": []}
     said: list[dict[str, Any]] = [
         {"type": "response.created", "response": early},
@@ -147,6 +148,16 @@ def test_the_sdk_reads_the_same_from_the_stream(body: dict[str, Any]) -> None:
         assert plain(body["output"]) == plain(completed.to_dict()["output"])
     else:
         assert completed is None
+
+
+@given(body=responses())
+def test_every_event_of_a_published_response_is_published(body: dict[str, Any]) -> None:
+    """By the document, which wants a name behind arguments, and no null for the usage."""
+    assume(not wrong("Response", body))
+
+    for event in events(body):
+        schema = type(EVENT.validate_python(event, strict=True)).__name__
+        assert [] == wrong(schema, event)
 
 
 @given(body=responses())

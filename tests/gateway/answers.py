@@ -30,7 +30,8 @@ class Said:
     """What an endpoint says; *calls* are names with arguments.
 
     Tokens are 20 in, of which so many are *cached*, and 5 out; or nobody *counts* them. With
-    *early* a stream of chat has a chunk without choices before all others.
+    *early* streams begin as those of some hosts: a chat with a chunk without choices, a
+    response with a null for its usage.
     """
 
     text: str = ""
@@ -168,13 +169,21 @@ def body_of(dialect: str, said: Said) -> Body:
 def stream_of(dialect: str, said: Said, *, counted: bool = True) -> list[Piece]:
     """The events of the same; *counted* if the endpoint was asked for the usage."""
     body = body_of(dialect, said)
-    if dialect != "chat":
-        return _CUTS[dialect](body)
-    if not counted:
+    if dialect == "chat" and not counted:
         body.pop("usage", None)
-    chunks = _CUTS[dialect](body)
-    first = {**chunks[0][1], "choices": []}
-    return [("", first), *chunks] if said.early else chunks
+    pieces: list[Piece] = _CUTS[dialect](body)
+    if said.early and dialect == "chat":
+        return [("", {**pieces[0][1], "choices": []}), *pieces]
+    if said.early and dialect == "responses":
+        begun = {**pieces[0][1]["response"], "usage": None, "store": True}
+        early = [(name, {**data, "response": begun}) for name, data in pieces[:2]]
+        return [*early, *pieces[2:-1], _stored(pieces[-1])]
+    return pieces
+
+
+def _stored(last: Piece) -> Piece:
+    name, data = last
+    return name, {**data, "response": {**data["response"], "store": True}}
 
 
 def bytes_of(dialect: str, pieces: Sequence[Piece], *, whole: bool = True) -> bytes:

@@ -171,6 +171,8 @@ def delta(number: object) -> dict[str, Any]:
         ([CREATED], 4),
         ([CREATED, delta(4), delta(5)], 6),
         ([{"type": "keepalive", "sequence_number": 1}, CREATED, delta(9)], 10),
+        ([delta(1), CREATED, delta(4)], 5),
+        ([CREATED, {**delta(4), "delta": "response.created"}], 5),
         ([CREATED, delta(8), {"type": "keepalive"}], 0),
         ([CREATED, delta(True)], 0),
         ([CREATED, b"nonsense"], 0),

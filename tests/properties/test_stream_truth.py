@@ -27,7 +27,7 @@ from tests.properties.spoken import DIALECTS, Heard, asked, line_of, told
 
 
 #: Examples a pair of dialects; 300 together in a check, 20,000 in a soak.
-EXAMPLES: Final = 20_000 // 6 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 50
+EXAMPLES: Final = -(-20_000 // 6) if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 50
 
 HEADS: Final = {
     "ok": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

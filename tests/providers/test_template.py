@@ -177,22 +177,30 @@ def test_a_run_has_nothing_in_it_that_does_not_fit(chunk: bytes) -> None:
     pieces=st.lists(st.tuples(texts.filter(bool), st.text("aZ09", max_size=5)), max_size=6),
     padded=st.booleans(),
     name=st.sampled_from(["", "delta"]),
-    after=harmless,
+    after=st.sampled_from(["nothing", "done", "empty", "cut", "begun"]),
 )
-@example(pieces=[("a", ""), ("b", "")], padded=False, name="", after=b"")
-@example(pieces=[("a", "x")], padded=True, name="delta", after=b"")
-@example(pieces=[('"}', "x"), ("é", "yz")], padded=True, name="", after=on_wire(b"[DONE]"))
+@example(pieces=[("a", ""), ("b", "")], padded=False, name="", after="nothing")
+@example(pieces=[("a", "x")], padded=True, name="delta", after="cut")
+@example(pieces=[('"}', "x"), ("é", "yz")], padded=True, name="", after="done")
 def test_a_run_is_as_long_as_it_can_be(
-    pieces: list[tuple[str, str]], *, padded: bool, name: str, after: bytes
+    pieces: list[tuple[str, str]], *, padded: bool, name: str, after: str
 ) -> None:
     """All that fit, up to the first that does not, or that is not whole."""
     datas = [event(text, padding=pad if padded else None) for text, pad in pieces]
     raws = [on_wire(data, name) for data in datas]
     template = Template(SHAPE)
     template.learn(event("Hello", padding="p" if padded else None), name)
+    empty, cut = (event(text, padding="p" if padded else None) for text in ("", "a"))
+    rest = {
+        "nothing": b"",
+        "done": on_wire(b"[DONE]"),
+        "empty": on_wire(empty, name),
+        "cut": on_wire(cut, name)[:-1],
+        "begun": on_wire(cut, name)[:9],
+    }
     expected = sum(len(json.dumps(text, ensure_ascii=False).encode()) - 2 for text, _ in pieces)
 
-    assert (len(raws), len(b"".join(raws))) == template.run(b"".join([*raws, after]))
+    assert (len(raws), len(b"".join(raws))) == template.run(b"".join([*raws, rest[after]]))
     assert expected == template.text
 
 
