@@ -72,7 +72,11 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 FORMATS = """
 [endpoints]
-plain = {{ provider = "openai", base_url = "http://127.0.0.1:9001/v1", speaks = ["chat"], asks_usage = false, done_is_terminal = true }}
+plain.provider = "openai"
+plain.base_url = "http://127.0.0.1:9001/v1"
+plain.speaks = ["chat"]
+plain.asks_usage = false
+plain.done_is_terminal = true
 claude = {{ provider = "anthropic", base_url = "http://127.0.0.1:9002/v1", api_key = "{}" }}
 
 [routes.chat]

@@ -231,7 +231,7 @@ def test_a_name_is_not_listed_twice() -> None:
             ["6: endpoints.us: models and model exclude each other: a map, or one name for all"],
         ),
         (
-            f"{RIGHT}[endpoints.us]\nprovider = 'anthropic'\nasks_usage = false\nbase_url = '{URL}'",
+            f"{RIGHT}[endpoints.us]\nasks_usage = false\n{BASICS}".replace("openai", "anthropic"),
             ["6: endpoints.us: asks_usage and done_is_terminal are for openai only"],
         ),
         (

@@ -247,13 +247,18 @@ def test_a_last_word_is_one_that_the_dialect_has(dialect: str) -> None:
     pieces = stream_of(dialect, ANSWERS["text"])
     begun = next(at for at, (_, data) in enumerate(pieces, 1) if "two words" in json.dumps(data))
     held = [
-        ScriptedEvent(json.dumps(data).encode(), name, bytes_of(dialect, [(name, data)], whole=False))
+        ScriptedEvent(
+            json.dumps(data).encode(), name, bytes_of(dialect, [(name, data)], whole=False)
+        )
         for name, data in pieces[:begun]
     ]
-    script = [ls.EventStream(ScriptedSource([each]), held=held) for each in told]
+    left = iter(told)
+
+    async def begins(_request: ls.Request) -> ls.EventStream:
+        return ls.EventStream(ScriptedSource([next(left)]), held=held)
 
     async def main() -> list[Told]:
-        async with serving(over(ScriptedService(script))) as url:
+        async with serving(over(begins)) as url:
             return [await tell(url, asked(dialect, stream=True)) for _ in told]
 
     for reply in run(main()):
@@ -265,10 +270,12 @@ def test_a_last_word_is_one_that_the_dialect_has(dialect: str) -> None:
 def test_a_response_of_which_nothing_was_said_ends_with_an_error() -> None:
     """There is no response yet that could have failed."""
     held = [ScriptedEvent(b'{"type": "x"}', "", b'data: {"type": "x"}\n\n')]
-    stream = ls.EventStream(ScriptedSource([ls.StreamBroken()]), held=held)
+
+    async def begins(_request: ls.Request) -> ls.EventStream:
+        return ls.EventStream(ScriptedSource([ls.StreamBroken()]), held=held)
 
     async def main() -> Told:
-        async with serving(over(ScriptedService([stream]))) as url:
+        async with serving(over(begins)) as url:
             return await tell(url, asked("responses", stream=True))
 
     _, (name, said) = run(main()).events

@@ -17,9 +17,10 @@ from tests.gateway.faults.world import PRICE, Seen, said
 
 __all__ = ["check"]
 
-#: Seconds in which the connection of an endpoint must be closed behind the end of its attempt.
-AT_ONCE: Final = 0.25
-#: Seconds that are no time: a good reply may hold its connection for so long.
+#: Seconds in which a connection must be closed behind a good answer that has no end, or behind
+#: a caller that leaves.
+SOON: Final = 0.25
+#: Seconds that are no time.
 SLACK: Final = 0.05
 #: What stands in all that a caller must never see.
 PLANTED: Final = ("canary", "sk-planted")
@@ -50,7 +51,8 @@ def _left_at_once(case: Case, seen: Seen) -> None:
         if name == "a" and case.setup.goes is not None:
             goes = case.setup.goes
         if seen.connections[name or ""]:
-            assert goes == any(left - end.ended <= AT_ONCE for left in seen.left[name or ""])
+            within = SOON if end.how == "ok" else SLACK
+            assert goes == any(left - end.ended <= within for left in seen.left[name or ""])
 
 
 def _settled_once(seen: Seen) -> None:
@@ -145,7 +147,7 @@ def _cut(expected: Cut, case: Case, dialect: Dialect, seen: Seen) -> None:
 def _left(expected: Left, case: Case, _dialect: Dialect, seen: Seen) -> None:
     assert not seen.heard.ended
     assert _call(seen).how in expected.how
-    assert case.setup.took == pytest.approx(_call(seen).ended - seen.began, abs=AT_ONCE)
+    assert case.setup.took == pytest.approx(_call(seen).ended - seen.began, abs=SOON)
     assert ["a"] == [name for name, _ in seen.attempts.log]
     assert 0 == seen.connections["b"]
     if case.variant == "committed":
