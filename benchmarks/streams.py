@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -130,9 +130,9 @@ def large(calls: int, rounds: int) -> dict[str, float]:
 def measure(*, quick: bool) -> dict[str, dict[str, float]]:
     """Run everything; *quick* is for trying it out, its figures are rough."""
     return {
-        "burst": burst(*((100, 3) if quick else (400, 7))),
-        "paced": paced(*((32, 3) if quick else (32, 5))),
-        "large": large(*((400, 3) if quick else (800, 7))),
+        "burst": burst(*((16, 1) if quick else (200, 7))),
+        "paced": paced(*((8, 1) if quick else (24, 5))),
+        "large": large(*((50, 1) if quick else (400, 7))),
     }
 
 

@@ -27,7 +27,7 @@ WRITE_TIMEOUT: Final = 30.0
 SLACK: Final = 1 << 14
 
 #: Of a longer block a client takes so many bytes at a time, and has its time for each.
-PIECE: Final = 1 << 15
+PIECE: Final = 1 << 16
 
 #: The first line of the reply, also to a request of version 1.0.
 _FIRST: Final[Mapping[int, str]] = MappingProxyType(

@@ -26,6 +26,9 @@ Limit = Literal["max_line", "max_event"]
 
 BOM: Final = b"\xef\xbb\xbf"
 
+#: More than one line has data.
+MANY: Final = slice(None)
+
 #: A CR after a CR is a blank line already, so it need not wait for an LF.
 _LINE_END: Final = re.compile(rb"\n|(?<=\r)\r|\r\n?")
 
@@ -101,8 +104,7 @@ class SSEParser:
     _raw: bytearray = field(factory=bytearray, init=False)  # whole lines since the last event
     _line: bytearray = field(factory=bytearray, init=False)  # the line that has no end yet
     _held: bool = field(default=False, init=False)  # a CR, of which the LF may come
-    _first: slice | None = field(default=None, init=False)  # the place of the data in the raw
-    _more: bool = field(default=False, init=False)  # data, in other lines
+    _data: slice | None = field(default=None, init=False)  # where it is in the raw
     _event: str = field(default="", init=False)
     _id: str = field(default="", init=False)
     _fields: bool = field(default=False, init=False)  # since the last blank line
@@ -218,16 +220,15 @@ class SSEParser:
         self._fields = True
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._more = self._first is not None
-            self._first = slice(stop - len(value), stop)
+            self._data = slice(stop - len(value), stop) if self._data is None else MANY
         elif name == b"event":
             self._event = value.decode(errors="replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode(errors="replace")
 
     def _blank(self, events: list[SSEEvent]) -> None:
-        if self._first is not None:
-            data = _data_in(self._raw) if self._more else bytes(self._raw[self._first])
+        if self._data is not None:
+            data = _data_in(self._raw) if self._data is MANY else bytes(self._raw[self._data])
             events.append(SSEEvent(bytes(self._raw), data, self._event, self._id))
             self._forget()
         self._event = ""
@@ -236,8 +237,7 @@ class SSEParser:
     def _forget(self) -> None:
         self._raw.clear()
         self._line.clear()
-        self._first = None
-        self._more = False
+        self._data = None
 
 
 def _data_in(raw: bytearray) -> bytes:

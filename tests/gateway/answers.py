@@ -67,8 +67,12 @@ def _chat(said: Said) -> Body:
     message["refusal"] = said.refusal or None
     if said.calls:
         message["tool_calls"] = [
-            {"id": id, "type": "function", "function": {"name": name, "arguments": _json(given)}}
-            for id, name, given in said.ids()
+            {
+                "id": called,
+                "type": "function",
+                "function": {"name": name, "arguments": _json(given)},
+            }
+            for called, name, given in said.ids()
         ]
     finish = "tool_calls" if said.calls else FINISHES[said.finish][0]
     usage = {
@@ -92,8 +96,8 @@ def _messages(said: Said) -> Body:
         {"type": "text", "text": text} for text in (said.text, said.refusal) if text
     ]
     content += [
-        {"type": "tool_use", "id": id, "name": name, "input": given}
-        for id, name, given in said.ids()
+        {"type": "tool_use", "id": called, "name": name, "input": given}
+        for called, name, given in said.ids()
     ]
     stop = FINISHES["filter" if said.refusal else said.finish][1]
     return {
@@ -119,11 +123,11 @@ def _responses(said: Said) -> Body:
     if said.text:
         part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "status": status}
-    output = [{**message, "content": [part]}] if said.text or said.refusal else []
+    output: list[Body] = [{**message, "content": [part]}] if said.text or said.refusal else []
     output += [
-        {"id": f"fc_{id}", "type": "function_call", "status": status, "call_id": id}
+        {"id": f"fc_{called}", "type": "function_call", "status": status, "call_id": called}
         | {"name": name, "arguments": _json(given)}
-        for id, name, given in said.ids()
+        for called, name, given in said.ids()
     ]
     usage = {
         "input_tokens": 20,
@@ -166,12 +170,9 @@ def body_of(dialect: str, said: Said) -> Body:
     return _SAYS[dialect](said)
 
 
-def stream_of(dialect: str, said: Said, *, counted: bool = True) -> list[Piece]:
-    """The events of the same; *counted* if the endpoint was asked for the usage."""
-    body = body_of(dialect, said)
-    if dialect == "chat" and not counted:
-        body.pop("usage", None)
-    pieces: list[Piece] = _CUTS[dialect](body)
+def stream_of(dialect: str, said: Said) -> list[Piece]:
+    """The events of the same; the leaf asks each endpoint for the usage."""
+    pieces: list[Piece] = _CUTS[dialect](body_of(dialect, said))
     if said.early and dialect == "chat":
         return [("", {**pieces[0][1], "choices": []}), *pieces]
     if said.early and dialect == "responses":

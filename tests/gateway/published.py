@@ -51,6 +51,8 @@ RELAXED: Final = {
 TOO_LARGE: Final = "request_too_large"
 ANY_EVENT: Final[TypeAdapter[Any]] = TypeAdapter(ResponseStreamEvent)
 FAILED: Final = "response.failed"
+#: Has no model; its documentation says that it may come anywhere.
+PING: Final = ("ping", {"type": "ping"})
 
 
 def strangers(value: object) -> Iterator[str]:
@@ -127,9 +129,7 @@ def events_in(data: bytes) -> list[Piece]:
 def check_part(dialect: str, events: Sequence[Piece]) -> None:
     """Each event is one that the dialect has, as far as the stream has come."""
     if dialect == "messages":
-        said = [piece for piece in events if piece != ("ping", {"type": "ping"})]
-        if said:
-            messages.check_events(said)
+        messages.check_events([piece for piece in events if piece != PING])
         return
     for number, (name, data) in enumerate(events):
         if dialect == "responses":
@@ -166,7 +166,7 @@ def check_stream(dialect: str, events: Sequence[Piece], *, counted: bool = False
         return read(relaxed)
     if dialect == "messages":
         check_part(dialect, events)
-        said = [piece for piece in events if piece[0] != "ping"]
+        said = [piece for piece in events if piece != PING]
         messages.legal(said)
         return messages.accumulated(said)
     _same(("", {}), events[-1])
