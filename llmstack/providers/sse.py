@@ -156,12 +156,12 @@ class SSEParser:
         """The fast way, for the usual: one data line an event, no line over the limits."""
         end = b"\r\n\r\n" if b"\r" in chunk else b"\n\n"
         *blocks, tail = chunk.split(end)
-        begun = self._begun()
+        begun = self.begun
         for block in blocks:
             event = None if begun else _plain(block, end, self._id)
             if event is None:
                 self._by_lines(block + end, events)
-                begun = self._begun()
+                begun = self.begun
             else:
                 events.append(event)
         if tail:
@@ -175,9 +175,6 @@ class SSEParser:
     @property
     def begun(self) -> bool:
         """Whether there are bytes of an event that has no end yet, or of what precedes one."""
-        return bool(self._raw or self._line or self._held or self._bom is not None)
-
-    def _begun(self) -> bool:
         return bool(self._raw or self._line or self._held)
 
     def _by_lines(self, chunk: bytes, events: list[SSEEvent]) -> None:

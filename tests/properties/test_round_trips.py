@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.dialects import chat, messages
@@ -20,9 +20,8 @@ from llmstack.dialects.chat_over_messages import ChatOverMessages
 from llmstack.dialects.messages_over_chat import MessagesOverChat
 from llmstack.dialects.translator import Piece, StreamTranslator
 from tests.dialects import chat_side, messages_side
+from tests.properties.said_in_both import Body, chat_requests, messages_requests
 
-
-Body = dict[str, Any]
 
 OVER_MESSAGES: Final = ChatOverMessages()
 OVER_CHAT: Final = MessagesOverChat()
@@ -30,114 +29,6 @@ TELLS: Final = {"model": "m", "stream_options": {"include_usage": True}}
 ASKED: Final = {"model": "m"}
 AT: Final = 7.0
 LONGEST: Final = 16_384
-
-words: Final = st.text('ab "\\{\n\u00e9\U0001f600', max_size=4).map(lambda text: f"x{text}.")
-blanks: Final = st.sampled_from(["", " ", "\n"])
-inputs: Final = chat_side.objects()
-names: Final = st.sampled_from(["look_up", "f-1"])
-SCHEMA: Final = {"type": "object", "properties": {"a": {"type": "string"}}}
-PNG: Final = "iVBORw=="
-LINK: Final = "https://a.example/b.png"
-
-
-def optional(**fields: Sequence[Any]) -> st.SearchStrategy[Body]:
-    """Objects with any of the fields, each with one of its values."""
-    choices = {name: st.sampled_from(values) for name, values in fields.items()}
-    return st.fixed_dictionaries({}, optional=choices)
-
-
-def of(**fields: Any) -> st.SearchStrategy[Body]:
-    """Objects with all of the fields, each drawn or as it is."""
-    drawn = {
-        name: each if isinstance(each, st.SearchStrategy) else st.just(each)
-        for name, each in fields.items()
-    }
-    return st.fixed_dictionaries(drawn)
-
-
-# ------------------------------------------------------------------- requests of chat
-
-text_parts: Final = of(type="text", text=words)
-image_parts: Final = of(
-    type="image_url",
-    image_url=of(url=st.sampled_from([LINK, f"data:image/png;base64,{PNG}"])),
-)
-
-
-def contents(*parts: st.SearchStrategy[Body]) -> st.SearchStrategy[Any]:
-    return words | st.lists(st.one_of(*parts), min_size=1, max_size=3)
-
-
-@st.composite
-def chat_exchanges(draw: st.DrawFn, turn: int) -> list[Body]:
-    """What the assistant says and calls, the results in any order, and the user again."""
-    called = [(f"call_{turn}_{n}", draw(names), draw(inputs)) for n in range(draw(counts))]
-    said: Body = {"role": "assistant", "content": draw(contents(text_parts))}
-    if called:
-        said["content"] = draw(st.none() | contents(text_parts))
-        said["tool_calls"] = [
-            {"id": id_, "type": "function", "function": {"name": name, "arguments": json.dumps(it)}}
-            for id_, name, it in called
-        ]
-    results = [
-        {"role": "tool", "tool_call_id": id_, "content": draw(blanks | contents(text_parts))}
-        for id_, _, _ in called
-    ]
-    users = st.lists(of(role="user", content=contents(text_parts, image_parts)), max_size=2)
-    more = draw(users) or [{"role": "user", "content": "go on"}]
-    return [said, *draw(st.permutations(results)), *more]
-
-
-counts: Final = st.integers(0, 3)
-chat_systems: Final = of(
-    role=st.sampled_from(["system", "developer"]), content=contents(text_parts) | blanks
-)
-chat_functions: Final = st.fixed_dictionaries(
-    {"name": st.just("look_up"), "parameters": st.just(SCHEMA)},
-    optional={"description": words, "strict": st.booleans()},
-)
-chat_tools: Final = st.fixed_dictionaries(
-    {
-        "tools": st.builds(
-            lambda one: [
-                {"type": "function", "function": one},
-                {"type": "function", "function": {"name": "f-1"}},
-            ],
-            chat_functions,
-        ),
-    },
-    optional={
-        "tool_choice": st.sampled_from(
-            ["auto", "none", "required", {"type": "function", "function": {"name": "f-1"}}]
-        ),
-        "parallel_tool_calls": st.booleans(),
-    },
-)
-chat_fields: Final = optional(
-    max_completion_tokens=[1, 900],
-    stop=["END", ["a", "b"]],
-    stream=[True, False],
-    reasoning_effort=["low", "medium", "high", "xhigh", "max"],
-    service_tier=["auto", "default"],
-    safety_identifier=["user-1"],
-    response_format=[
-        {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
-    ],
-)
-sampling: Final = optional(temperature=[0, 0.5, 1]) | optional(top_p=[0.1, 1])
-
-
-@st.composite
-def chat_requests(draw: st.DrawFn) -> Body:
-    """Requests of which Messages has every word."""
-    said = [draw(of(role="user", content=contents(text_parts, image_parts)))]
-    for turn in range(draw(st.integers(0, 2))):
-        said += draw(chat_exchanges(turn))
-    for system in draw(st.lists(chat_systems, max_size=2)):
-        places = [n for n, each in enumerate(said) if each["role"] == "user"]
-        said.insert(draw(st.sampled_from(places)), system)
-    settings = {**draw(chat_fields), **draw(sampling)}
-    return {"model": "m", "messages": said, **settings, **draw(chat_tools)}
 
 
 def parts_of(content: str | list[Body] | None) -> list[Body]:
@@ -161,9 +52,7 @@ def normal_call(call: Body) -> Body:
 
 def normal_turn(role: str, run: Sequence[Body]) -> list[Body]:
     """Messages of one side are one turn; the results of tools come first in the user's."""
-    said = [
-        part for each in run if each["role"] in {role, "user"} for part in parts_of(each["content"])
-    ]
+    said = [part for each in run if each["role"] == role for part in parts_of(each["content"])]
     if role == "assistant":
         calls = [normal_call(call) for each in run for call in each.get("tool_calls", ())]
         content = shortest(said) if said or not calls else None
@@ -184,9 +73,10 @@ def normal_chat(body: Body) -> Body:
     spoken = [each for each in body["messages"] if each not in systems]
     for is_own, run in groupby(spoken, key=lambda each: each["role"] == "assistant"):
         said += normal_turn("assistant" if is_own else "user", list(run))
-    usual = {"max_completion_tokens": LONGEST}
-    normal = {**usual, **body, "messages": said, "tools": [*map(normal_tool, body["tools"])]}
-    return {**normal, **normal_settings(normal)} | normal_choice(normal)
+    tools = [normal_tool(each) for each in body["tools"]]
+    normal = {"max_completion_tokens": LONGEST, **body, "messages": said, "tools": tools}
+    normal.pop("parallel_tool_calls", None)
+    return {**normal, **normal_settings(body), **normal_choice(body)}
 
 
 def normal_tool(tool: Body) -> Body:
@@ -209,7 +99,178 @@ def normal_settings(body: Body) -> Body:
 
 def normal_choice(body: Body) -> Body:
     """One call at a time is a choice of its own; several at a time need not be said."""
-    alone = body.pop("parallel_tool_calls", True) is False
+    alone = body.get("parallel_tool_calls") is False
     if not alone or body.get("tool_choice") == "none":
         return {}
     return {"parallel_tool_calls": False, "tool_choice": body.get("tool_choice", "auto")}
+
+
+def with_objects(body: Body) -> Body:
+    """The same chat with the arguments of calls as objects."""
+    said = [
+        {**each, "tool_calls": [normal_call(call) for call in each["tool_calls"]]}
+        if "tool_calls" in each
+        else each
+        for each in body["messages"]
+    ]
+    return {**body, "messages": said}
+
+
+@given(body=chat_requests())
+def test_a_chat_comes_back_from_messages(body: Body) -> None:
+    """Nothing is dropped on either way; ids are as they were."""
+    there = OVER_MESSAGES.request(body)
+    back = OVER_CHAT.request(there.body)
+
+    assert ((), ()) == (there.dropped, back.dropped)
+    assert normal_chat(body) == with_objects(dict(back.body))
+
+
+def normal_blocks(blocks: Iterable[Body]) -> list[Body]:
+    """Results come first and calls last; a result without content has none."""
+    order = {"tool_result": 0, "tool_use": 2}
+    found = []
+    for block in sorted(blocks, key=lambda each: order.get(each["type"], 1)):
+        if block["type"] != "tool_result":
+            found.append(block)
+            continue
+        inner = parts_of(block.get("content"))
+        bare = {name: block[name] for name in block if name != "content"}
+        found.append({**bare, "content": inner} if inner else bare)
+    return found
+
+
+def normal_messages(body: Body) -> Body:
+    """Texts are blocks, but for the system's, which is one; messages of one role are one turn."""
+    said = []
+    for role, run in groupby(body["messages"], key=lambda each: each["role"]):
+        blocks = [block for each in run for block in parts_of(each["content"])]
+        said.append({"role": role, "content": normal_blocks(blocks)})
+    tools = [{name: each[name] for name in each if name != "type"} for each in body["tools"]]
+    found = {**body, "messages": said, "tools": tools}
+    if "system" in body:
+        found["system"] = "\n\n".join(part["text"] for part in parts_of(body["system"]))
+    if "tool_choice" in body:
+        choice = body["tool_choice"].items()
+        found["tool_choice"] = {name: value for name, value in choice if value is not False}
+    return found
+
+
+@given(body=messages_requests())
+def test_messages_come_back_from_a_chat(body: Body) -> None:
+    """Nothing is dropped on either way; ids are as they were."""
+    there = OVER_CHAT.request(body)
+    back = OVER_MESSAGES.request(there.body)
+
+    assert ((), ()) == (there.dropped, back.dropped)
+    assert normal_messages(body) == back.body
+
+
+#: Reasons that the other dialect has no word for, and the one that comes back.
+STOPS: Final[Mapping[str, str]] = {
+    "stop_sequence": "end_turn",
+    "pause_turn": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
+}
+
+
+def normal_reply(body: Body) -> Body:
+    """A refusal is a text that was filtered; who calls has stopped for that; tokens are counted."""
+    (choice,) = body["choices"]
+    message = choice["message"]
+    text, refusal = message["content"] or "", message["refusal"] or ""
+    calls = [normal_call(call) for call in message.get("tool_calls", ())]
+    finish = "content_filter" if refusal else choice["finish_reason"]
+    if calls and finish == "stop":
+        finish = "tool_calls"
+    said = {"role": "assistant", "content": text + refusal or None, "refusal": None}
+    usage = body.get("usage") or dict.fromkeys(("prompt_tokens", "completion_tokens"), 0)
+    return {
+        **{name: body[name] for name in ("id", "model", "object")},
+        "created": AT,
+        "choices": [
+            {
+                "index": 0,
+                "message": {**said, **({"tool_calls": calls} if calls else {})},
+                "finish_reason": finish,
+                "logprobs": None,
+            }
+        ],
+        "usage": normal_usage(usage),
+    }
+
+
+def normal_usage(usage: Body) -> Body:
+    """Totals, and of which kind they are."""
+    given, made = usage["prompt_tokens"], usage["completion_tokens"]
+    inner = usage.get("prompt_tokens_details") or {}
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    return {
+        "prompt_tokens": given,
+        "completion_tokens": made,
+        "total_tokens": given + made,
+        "prompt_tokens_details": {
+            "cached_tokens": inner.get("cached_tokens") or 0,
+            "cache_write_tokens": inner.get("cache_write_tokens") or 0,
+        },
+        **({} if thought is None else {"completion_tokens_details": {"reasoning_tokens": thought}}),
+    }
+
+
+def normal_message(body: Body) -> Body:
+    """All texts are one and come before the calls; thoughts stay with who thought them."""
+    text = "".join(block.get("text", "") for block in body["content"])
+    calls = [block for block in body["content"] if block["type"] == "tool_use"]
+    kinds = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    counted = {name: body["usage"].get(name) or 0 for name in (*kinds, "output_tokens")}
+    stop = body["stop_reason"]
+    return {
+        **{name: body[name] for name in ("id", "model", "role", "type")},
+        "content": [*([{"type": "text", "text": text}] if text else []), *calls],
+        "stop_reason": STOPS.get(stop, stop),
+        "stop_sequence": None,
+        "usage": counted,
+    }
+
+
+def piped(stream: StreamTranslator, pieces: Iterable[Piece]) -> list[Piece]:
+    """All that a stream becomes."""
+    return [*(more for name, data in pieces for more in stream.take(name, data)), *stream.end()]
+
+
+@given(body=chat_side.replies())
+def test_a_completion_comes_back_from_a_message(body: Body) -> None:
+    """Its words, its calls, its finish, its tokens."""
+    back = OVER_MESSAGES.reply(OVER_CHAT.reply(body, ASKED, AT), ASKED, AT)
+
+    assert normal_reply(body) == normal_reply(dict(back))
+    assert normal_reply(body) == {**back, "choices": normal_reply(dict(back))["choices"]}
+
+
+@given(body=messages_side.replies())
+def test_a_message_comes_back_from_a_completion(body: Body) -> None:
+    """The same the other way round."""
+    back = OVER_CHAT.reply(OVER_MESSAGES.reply(body, ASKED, AT), ASKED, AT)
+
+    assert normal_message(body) == back
+
+
+@given(stream=chat_side.streams())
+def test_chunks_come_back_from_events(stream: chat_side.ChatStream) -> None:
+    """Put together, they are the reply that the stream was cut from."""
+    events = piped(OVER_CHAT.stream(ASKED, AT), [("", chunk) for chunk in stream.chunks])
+    back = dict(chat.assembled(piped(OVER_MESSAGES.stream(TELLS, AT), events)))
+
+    assert normal_reply(stream.reply) == normal_reply(back)
+    assert normal_reply(stream.reply)["usage"] == back["usage"]
+
+
+@given(body=messages_side.replies(), data=st.data())
+def test_events_come_back_from_chunks(body: Body, data: st.DataObject) -> None:
+    """The same the other way round; a text behind a call stays a block of its own."""
+    events = data.draw(messages_side.cuts(deepcopy(body)))
+    chunks = piped(OVER_MESSAGES.stream(TELLS, AT), events)
+    back = messages.assembled(piped(OVER_CHAT.stream(ASKED, AT), chunks))
+
+    assert normal_message(body) == normal_message(dict(back))
+    assert normal_message(body)["usage"] == back["usage"]

@@ -35,6 +35,8 @@ DONE: Final = b"data: [DONE]\n\n"
 USAGE: Final = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}\n\n'
 ERROR: Final = b'data: {"error": {"message": "no", "type": "server_error"}}\n\n'
 
+NUMBERED: Final = b'id: 7\ndata: {"choices": []}\n\n'
+
 #: Runs that are long enough to be looked for, and what may stand between them.
 run: Final = st.integers(20, 60).map(lambda n: b"".join(said(f"word{i}") for i in range(n)))
 between: Final = st.sampled_from(
@@ -82,6 +84,9 @@ async def read(stream: EventStream, progress: Progress) -> tuple[list[SSEEvent],
 @example([said("a") * 50, ERROR], [len(said("Hello")) + 5])
 @example([said("a") * 50, b"id: 7\n" + said("x"), said("a") * 50, DONE], [])
 @example([said("a") * 50, FINISH, DONE, said("a") * 50], [])
+@example([DONE, said("a") * 50], [])
+@example([b": ping\n" + said("a") * 50], [len(said("Hello")) + 7])
+@example([said("a") * 50, NUMBERED, said("a") * 50], [])
 def test_events_are_those_that_were_sent(parts: list[bytes], cuts: list[int]) -> None:
     """However many have come at once, and wherever the network cuts them; so are their bytes."""
     raw = said("Hello") + b"".join(parts)
@@ -146,11 +151,11 @@ empties: Final = st.integers(QUIET - 2, QUIET + 2)
 @pytest.mark.parametrize("empty", [said(""), b'data: {"choices": []}\n\n'], ids=["empty", "none"])
 def test_events_without_content_have_an_end(extra: int, empty: bytes) -> None:
     """Ten thousand in a row are enough; content in between starts the count anew."""
-    raw = said("a") + empty * (QUIET - 1) + said("b") + empty * (QUIET + extra) + said("c")
+    pieces = [said("a"), empty * (QUIET - 1), said("b"), empty * (QUIET + extra), said("c")]
 
     async def main() -> tuple[list[SSEEvent], str, int]:
         progress = Progress()
-        source = EventSource(incoming(raw), progress, lambda: 1)
+        source = EventSource(incoming(*pieces), progress, lambda: 1)
         return await read(await source.opened(), progress)
 
     passed, end, text = run_virtual(main())[0]

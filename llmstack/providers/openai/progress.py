@@ -124,7 +124,9 @@ class Progress:
             raise ProtocolError("the choices of an event are no list")
         usage = usage_of(chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage"))
         self.usage = usage or self.usage
-        late = [self._choice(choice, counts=usage is not None) for choice in choices]
+        # All are judged before any counts: an event that is refused has begun nothing.
+        said = [_judged(choice) for choice in choices]
+        late = [self._choice(*each, counts=usage is not None) for each in said]
         if self._finished:
             self._template.forget()
         elif self.begun and len(late) == 1 and usage is None:
@@ -132,24 +134,17 @@ class Progress:
         if usage is not None and not late:
             passes, self.counts = self.counts, False
             return passes
-        return not any(late)
+        return not late or not all(late)
 
     def run(self, chunk: bytes, /) -> tuple[int, int]:
         """Learn from events that differ in their text alone; return how many, and their bytes."""
         return self._template.run(chunk)
 
-    def _choice(self, choice: object, *, counts: bool) -> bool:
+    def _choice(self, index: int, said: Mapping[str, Any], *, counts: bool) -> bool:
         """Learn from one choice; return whether it comes too late.
 
         Some hosts repeat the finish in the event that *counts* the tokens: that one passes.
         """
-        said = as_object(choice)
-        index = said.get("index", 0)
-        if not isinstance(index, int) or not 0 <= index < CHOICES:
-            raise ProtocolError("a choice has an impossible index")
-        failed = failed_finish(said)
-        if failed is not None:
-            raise failed
         content, finish = has_content(said.get("delta")), said.get("finish_reason") or None
         if index in self._finished:
             return content or (finish is not None and not counts)
@@ -160,3 +155,15 @@ class Progress:
             self._finished.add(index)
         self.begun = self.begun or content or finish not in (None, "stop")
         return False
+
+
+def _judged(choice: object) -> tuple[int, Mapping[str, Any]]:
+    """Return a choice with its index; raise if it cannot be, or says that it failed."""
+    said = as_object(choice)
+    index = said.get("index", 0)
+    if not isinstance(index, int) or not 0 <= index < CHOICES:
+        raise ProtocolError("a choice has an impossible index")
+    failed = failed_finish(said)
+    if failed is not None:
+        raise failed
+    return index, said

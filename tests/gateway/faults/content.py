@@ -121,6 +121,14 @@ CASES: Final[tuple[Case, ...]] = (
         DONE.swapped(b"[DONE]", b"  [DONE] "),
         expected=Answer((OPENING, ONE, TWO, FINISH, USAGE, DONE.swapped(b"[DONE]", b"  [DONE] "))),
     ),
+    Case(
+        41,
+        "last-event-left-out",
+        "committed",
+        (HEAD, OPENING, ONE, SOON, TWO, FINISH, USAGE, LAST),
+        broken(OPENING, ONE, TWO, FINISH, USAGE, error="StreamIncomplete"),
+        Setup(goes=False),
+    ),
     *ends(41, "done-twice", ENDING, DONE, expected=Answer()),
     *ends(41, "done-and-more", ENDING, LATE, expected=Answer()),
     *fine(

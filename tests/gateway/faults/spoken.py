@@ -154,7 +154,8 @@ def on_the_wire(part: Part, dialect: Dialect) -> bytes | Step:
         return part.step(dialect)
     if isinstance(part, Said):
         data = part.of(dialect)
-        return chunk(data) if part.framed else data
+        # A chunk of no bytes would be the last one.
+        return chunk(data) if part.framed and data else data
     return part
 
 

@@ -227,6 +227,30 @@ def test_is_a_fault(data: bytes, name: str, kind: type[LLMStackError], *, begun:
     assert caught.value.request_id == ("req-9" if b"error" in data[:20] or name else None)
 
 
+def choices(*each: tuple[int, dict[str, Any], str | None]) -> bytes:
+    """One event with several choices: index, delta and finish."""
+    said = [{"index": n, "delta": delta, "finish_reason": end} for n, delta, end in each]
+    return json.dumps({"choices": said}).encode()
+
+
+def test_an_event_that_is_refused_has_begun_nothing() -> None:
+    """Whichever of its choices is wrong: another endpoint may still be asked."""
+    progress = Progress()
+    with pytest.raises(ProtocolError):
+        progress.take(choices((0, {"content": "a"}, None), (128, {}, None)))
+
+    assert (False, 0) == (progress.begun, progress.text)
+
+
+def test_what_comes_too_late_takes_nothing_else_with_it() -> None:
+    """An event with content for a choice that goes on is handed on, whatever else is in it."""
+    progress = Progress()
+    progress.take(choices((0, {"content": "a"}, "stop"), (1, {"content": "b"}, None)))
+
+    assert progress.take(choices((0, {"content": "late"}, None), (1, {"content": "c"}, None)))
+    assert not progress.take(choices((0, {"content": "late"}, None)))
+
+
 def test_all_choices_up_to_128_are_known() -> None:
     """All of them have to finish."""
     progress = Progress()
