@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
+from time import perf_counter
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from attrs import frozen
@@ -127,11 +128,35 @@ def large(calls: int, rounds: int) -> dict[str, float]:
     return {**found, "ratio": found["forwarder_us"] / found["gateway_us"]}
 
 
+async def _asked(url: str, work: Work) -> list[float]:
+    """Return the milliseconds of each question for the health, one after another, meanwhile."""
+    took: list[float] = []
+    async with ClientSession() as session, asyncio.TaskGroup() as group:
+        under_way = group.create_task(work.run(url))
+        while not under_way.done():
+            begun = perf_counter()
+            async with session.get(f"{url}/livez") as answer:
+                await answer.read()
+            took.append((perf_counter() - begun) * 1000)
+    return took
+
+
+def health(calls: int) -> dict[str, float]:
+    """Ask the gateway for its health during bursts; one process asks and reads the bursts."""
+    upstream = ["-m", "benchmarks.servers", "burst", str(EVENTS_OF_A_BURST)]
+    work = Work(body(1024, **ASKS), calls, STREAMS, calls * EVENTS_OF_A_BURST)
+    with both(upstream) as servers:
+        took = asyncio.run(_asked(servers["ours"][0], work))
+    cuts = quantiles(took, n=100, method="inclusive")
+    return {"asked": float(len(took)), "p50_ms": cuts[49], "p99_ms": cuts[98]}
+
+
 def measure(*, quick: bool) -> dict[str, dict[str, float]]:
     """Run everything; *quick* is for trying it out, its figures are rough."""
     return {
         "burst": burst(*((16, 1) if quick else (200, 7))),
         "paced": paced(*((8, 1) if quick else (24, 5))),
+        "health": health(16 if quick else 400),
         "large": large(*((50, 1) if quick else (400, 7))),
     }
 

@@ -49,6 +49,14 @@ def test_both_servers_are_measured(kind: str) -> None:
     assert min(found.values()) > 0
 
 
+def test_the_health_is_asked_for_meanwhile() -> None:
+    """At least once, however short the burst is."""
+    found = streams.health(8)
+
+    assert found["asked"] >= 1
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
 def test_a_server_that_says_no_is_noticed() -> None:
     """A figure of errors would be none."""
     with server(["-m", "benchmarks.servers", "upstream", "100"]) as (url, _):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -69,6 +69,28 @@ def test_an_answer_is_one_that_the_dialect_has(
     assert (*expected[:2], (0, 0, 0) if asks == "chat" else tokens) == got
     is_counted = asks == "chat" and counts
     assert expected == heard(asks, check_stream(asks, counted.events, counted=is_counted))
+
+
+@pytest.mark.parametrize(
+    ("asks", "leaf"),
+    [("chat", ls.OpenAI), ("messages", ls.OpenAI), ("responses", ls.OpenAI)]
+    + [("chat", ls.Anthropic), ("responses", ls.Anthropic)],
+)
+def test_an_answer_word_by_word_is_one_that_the_dialect_has(asks: str, leaf: Any) -> None:
+    """With pings between the words, where the endpoint sends some."""
+
+    async def main() -> tuple[Told, int]:
+        async with FakeProvider(tokens=5) as provider:
+            own = {ls.OpenAI: "chat", ls.Anthropic: "messages"}[leaf]
+            stack = ls.ServiceBuilder().layer(ls.Translate(speaks=[own]))
+            async with serving(stack.service(leaf(provider.base_url))) as url:
+                return await tell(url, asked(asks, stream=True)), len(provider.requests)
+
+    reply, requests = run(main())
+
+    assert (200, True, 1) == (reply.status, reply.ended, requests)
+    words, calls, _ = heard(asks, check_stream(asks, reply.events))
+    assert (5, []) == (len(words.split()), calls)
 
 
 def cut(dialect: str, events: Sequence[Piece], at: int, ending: bytes) -> list[Step]:

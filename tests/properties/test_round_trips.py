@@ -12,6 +12,7 @@ from copy import deepcopy
 from itertools import groupby
 from typing import Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -253,6 +254,19 @@ def test_a_message_comes_back_from_a_completion(body: Body) -> None:
     back = OVER_CHAT.reply(OVER_MESSAGES.reply(body, ASKED, AT), ASKED, AT)
 
     assert normal_message(body) == back
+
+
+@pytest.mark.parametrize("stop", ["end_turn", "tool_use", "max_tokens", "refusal", *STOPS])
+def test_every_reason_to_stop_comes_back(stop: str) -> None:
+    """Or the nearest one that the other dialect can say."""
+    call = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    content = [call] if stop == "tool_use" else [{"type": "text", "text": "Hi"}]
+    usage = {"input_tokens": 1, "output_tokens": 2}
+    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+    body = {**head, "content": content, "stop_reason": stop, "stop_sequence": None, "usage": usage}
+    back = OVER_CHAT.reply(OVER_MESSAGES.reply(body, ASKED, AT), ASKED, AT)
+
+    assert STOPS.get(stop, stop) == back["stop_reason"]
 
 
 @given(stream=chat_side.streams())
