@@ -61,10 +61,10 @@ def test_others_have_their_turn_between_two_portions() -> None:
                 seen.append(len(portions))
                 await asyncio.sleep(0)
 
-        task = asyncio.create_task(other())
-        while portion := await source.next():
-            portions.append(len(portion))
-        await task
+        async with asyncio.TaskGroup() as group:
+            group.create_task(other())
+            while portion := await source.next():
+                portions.append(len(portion))
         return seen
 
     seen, _ = run_virtual(main())
