@@ -13,8 +13,9 @@ from attrs import define, field
 __all__ = ["Body", "as_body"]
 
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-#: The escapes in which some letter of "model" could hide from the pattern above.
-_HIDDEN: Final = re.compile(rb"\\u006")
+NAME: Final = b'"model"'
+#: The escapes in which some letter of "model" could hide from a search.
+HIDDEN: Final = b"\\u006"
 
 
 @final
@@ -56,11 +57,19 @@ class Body:
         if data.get("model") == model:
             return self.raw
         raw = self.raw
-        found = _MODEL.findall(raw) if isinstance(data.get("model"), str) else ()
-        if len(found) != 1 or raw.count(b'"model"') != 1 or _HIDDEN.search(raw):
+        # Searched for as bytes: by the pattern alone it takes twenty times as long.
+        first = raw.find(NAME) if isinstance(data.get("model"), str) else -1
+        found = _MODEL.match(raw, first) if first >= 0 else None
+        if found is None or raw.find(NAME, first + 1) >= 0 or _hides(raw):
             return _encode({**data, "model": model})
-        start, end = next(_MODEL.finditer(raw)).span(1)
-        return raw[:start] + json.dumps(model).encode() + raw[end:]
+        start, end = found.span(1)
+        # Through a view, so that a long body is copied once.
+        view = memoryview(raw)
+        return b"".join((view[:start], json.dumps(model).encode(), view[end:]))
+
+
+def _hides(raw: bytes) -> bool:
+    return b"\\" in raw and HIDDEN in raw
 
 
 def _decode(raw: bytes) -> object:

@@ -22,6 +22,9 @@ __all__ = ["DEPTH", "decode"]
 #: Objects and arrays in one another.
 DEPTH: Final = 64
 
+#: Bytes of a body that is looked at in another way than a long one.
+SHORT: Final = 4 << 10
+
 #: Characters of a path that are shown.
 SHOWN: Final = 40
 
@@ -112,7 +115,7 @@ def _read(decoder: JSONDecoder, text: str) -> tuple[Any, str]:
 
 def _is_deep(raw: bytes, value: object) -> bool:
     """Whether it is nested too deeply, without the strings that say where."""
-    if raw.count(b"{") + raw.count(b"[") <= DEPTH:
+    if _openings(raw) <= DEPTH:
         return False
     level: list[Any] = [value]
     for _ in range(DEPTH):
@@ -127,9 +130,23 @@ def _is_deep(raw: bytes, value: object) -> bool:
     return True
 
 
+def _openings(raw: bytes) -> int:
+    """Return how many objects and arrays begin in it, strings that say so too; enough is enough."""
+    if len(raw) < SHORT:
+        return raw.count(b"{") + raw.count(b"[")
+    # To count in 200 KB takes 110 microseconds, to find one after the other 20.
+    total = 0
+    for sign in (b"{", b"["):
+        at = raw.find(sign)
+        while at >= 0 and total <= DEPTH:
+            total += 1
+            at = raw.find(sign, at + 1)
+    return total
+
+
 def _is_torn(raw: bytes, value: object) -> bool:
     """Whether some string has half of a surrogate pair; whole pairs are escaped as well."""
-    if not _HALF.search(raw):
+    if b"\\" not in raw or not _HALF.search(raw):
         return False
     try:
         json.dumps(value, ensure_ascii=False).encode()
