@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach p,$(NAMES),$(shell $(p) -c '$(NEW_ENOUGH)' 2>/de
 PIP := -m pip --disable-pip-version-check -qq
 RST := README.rst CHANGES.rst changelog.d docs benchmarks
 
-.PHONY: help demo check real fmt lint type test cov soak docs bench clean format-check rst wheel
+.PHONY: help demo check real fmt lint type test cov soak docs bench streams clean format-check rst wheel
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -55,6 +55,9 @@ docs: rst  ## the markup of every page, and every example in one
 
 bench: $(VENV)/.develops  ## what a call costs (ARGS=--json)
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+streams: $(VENV)/.develops  ## what an event of a stream costs (ARGS=--json)
+	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 clean:  ## remove environments, builds and caches
 	@rm -rf $(VENV) $(REAL) build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache \
