@@ -53,7 +53,7 @@ def _address(_table: object, _attribute: Attribute[str], value: str) -> None:
 
 def _spoken(_table: object, attribute: Attribute[Any], value: frozenset[str] | None) -> None:
     known = frozenset[str]().union(*SPOKEN.values())
-    if value is not None and not value <= known:
+    if value is not None and not (value and value <= known):
         raise ConfigError(f"{attribute.name} can name {', '.join(sorted(known))}")
 
 

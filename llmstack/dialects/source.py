@@ -70,7 +70,7 @@ class TranslatedSource:
     @property
     def complete(self) -> bool:
         """Whether the endpoint's terminal has been seen, and ours was said."""
-        return self._over
+        return self._over and self._fault is None
 
     @property
     def heard(self) -> float:
@@ -97,7 +97,7 @@ class TranslatedSource:
     async def read(self) -> Sequence[Event]:
         """Return what has come since, nothing after the terminal."""
         try:
-            while not self._over:
+            while not self.complete:
                 events = await self._more()
                 if events:
                     return events
@@ -138,8 +138,8 @@ class TranslatedSource:
 
     def _said(self, event: Event | None) -> list[Event]:
         if event is None:
-            self._over = True
             pieces = self.translator.end()
+            self._over = True
         elif event.data.strip() == DONE:
             return []  # what counts is the end
         else:

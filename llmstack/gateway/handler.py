@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from llmstack.call import Call
 from llmstack.gateway.desk import JSON, Desk, named
@@ -114,6 +114,8 @@ async def _streamed(
     headers["X-Accel-Buffering"] = "no"  # a proxy that buffers would hold events back
     response = web.StreamResponse(status=stream.status, headers=headers)
     desk.mark(response)
+    if request.version < HttpVersion11:
+        response.force_close()  # there a body without a length ends with its connection
     await relay(desk, front, request, response, stream, call)
     return response
 

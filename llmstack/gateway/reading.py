@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiohttp import StreamReader, hdrs, web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 
 from llmstack.gateway.errors import Problem
 from llmstack.gateway.parse import check_content, too_large
@@ -39,7 +39,8 @@ async def read(request: web.BaseRequest, limit: int, seconds: float) -> bytes | 
 
 async def _invite(request: web.BaseRequest) -> None:
     """Tell a client that asks first that its body is welcome."""
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+    asks = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if asks and request.version >= HttpVersion11:
         await request.writer.write(GO_ON)
         request.writer.output_size = 0  # or aiohttp takes it for the beginning of the reply
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Final, Self, final
 
 import attrs
 import structlog
-from attrs import define, field, frozen
+from attrs import define, field, frozen, validators
 
 from llmstack import clock
 from llmstack.body import Body
@@ -79,7 +79,12 @@ class Translate:
     Translate(speaks=frozenset({'chat'}))
     """
 
-    speaks: frozenset[str] | None = field(default=None, converter=_operations, kw_only=True)
+    speaks: frozenset[str] | None = field(
+        default=None,
+        converter=_operations,
+        validator=validators.optional(validators.min_len(1)),
+        kw_only=True,
+    )
     translators: tuple[Translator, ...] = field(
         default=TRANSLATORS, converter=_translators, repr=False
     )

@@ -10,6 +10,7 @@ of a stream that ended without the provider's word are estimated.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, final
 
@@ -40,6 +41,8 @@ __all__ = ["EventSource", "Progress"]
 PREAMBLE: Final = 256 << 10
 #: Events in a row that may come without content.
 QUIET: Final = 10_000
+#: Seconds to wait for what may come behind the terminal: the tokens, the end of the body.
+TAIL: Final = 2.0
 #: Bytes from which on it pays to look for runs behind the first event, and how often to look.
 WORTH: Final = 2 << 10
 LOOKS: Final = 4
@@ -196,14 +199,20 @@ class EventSource:
 
     async def _batch(self) -> Sequence[SSEEvent]:
         """Read once; an error among the events waits until those before it are handed up."""
-        try:
+        if self.progress.whole:
+            chunk = await self._behind()
+        else:
             chunk = await self._portions.next()
-        except UpstreamError:
-            # Behind the terminal there is nothing to lose: the reply is whole.
-            if not self.progress.whole:
-                raise
-            self._cut, chunk = True, b""
         return self._learned(chunk) if chunk else self._ended()
+
+    async def _behind(self) -> bytes:
+        """Read behind the terminal, where there is nothing to lose: the reply is whole."""
+        try:
+            async with asyncio.timeout(TAIL):
+                return await self._portions.next()
+        except (UpstreamError, TimeoutError):
+            self._cut = True
+            return b""
 
     def _ended(self) -> list[SSEEvent]:
         """Return what a good end lacks."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, final
 
 from aiohttp import (
@@ -56,7 +57,9 @@ class Exchange:
         """Give the connection back, if it can carry another request."""
         transport = self.connection.transport
         # A reply may come before all of the request is written: then they do not end together.
-        if transport is not None and transport.get_write_buffer_size():
+        unsent = transport is not None and transport.get_write_buffer_size()
+        # And many servers close behind an error without a word: the next one would run into it.
+        if unsent or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.connection.close()
         else:
             self.connection.release()

@@ -259,6 +259,31 @@ def test_what_came_together_with_a_fault_is_handed_up_before_it() -> None:
     assert ["A", "B"] == [_text(event.data) for event in events]
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "two"])
+def test_an_end_that_cannot_be_said_breaks_the_stream(*, together: bool) -> None:
+    """However the bytes came: the endpoint's terminal alone does not make the reply whole."""
+    ends: list[Outcome] = []
+
+    class Endless(Loud):
+        def end(self) -> Sequence[Piece]:
+            raise ProtocolError("no reason to stop")
+
+    async def main() -> None:
+        later: list[Line] = [] if together else [1.0, said("b")]
+        script = played(*later)
+        held = [said("a"), said("b")] if together else [said("a")]
+        source = TranslatedSource("chat", EventStream(script, held=held), Endless())
+        stream = EventStream(source, held=await source.preamble())
+        stream.on_end(ends.append)
+        async for _ in stream:
+            pass
+
+    with pytest.raises(StreamBroken):
+        run_virtual(main())
+
+    assert ["failed"] == [end.how for end in ends]
+
+
 @pytest.mark.parametrize("way", ["closed", "dropped", "cancelled", "aborted"])
 def test_to_leave_it_is_to_leave_the_endpoint(way: str) -> None:
     """At once and once, whatever way the caller takes."""

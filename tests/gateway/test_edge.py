@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+import llmstack as ls
 from llmstack.gateway.server import HEAD, KEEP_ALIVE
-from llmstack.testing.scripted import echo
-from tests.gateway.stage import connected, get, over, run, serving
+from llmstack.testing.scripted import ScriptedEvent, echo, stream_of
+from tests.gateway.stage import Answer, chat, connected, get, over, post, run, serving, talk
 
 
 LIVEZ = get("/livez")
@@ -64,6 +65,44 @@ def test_a_connection_may_be_idle_and_a_head_must_be_quick(
 
     assert answers == said.count(b"HTTP/1.1 200")
     assert seconds == pytest.approx(elapsed, abs=1.5)
+
+
+async def streaming(_request: ls.Request) -> ls.EventStream:
+    return stream_of([ScriptedEvent(raw=b"data: b\n\n")], ScriptedEvent(raw=b"data: a\n\n"))
+
+
+def test_an_old_client_is_told_the_end_by_the_end_of_its_connection() -> None:
+    """It knows no chunks, so what it would send next is not answered behind the stream."""
+    old = post(chat(stream=True), "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+
+    async def main() -> bytes:
+        async with serving(over(streaming)) as url:
+            reader, writer = await connected(url)
+            writer.write(old + LIVEZ)
+            said = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return said
+
+    head, _, body = run(main()).partition(b"\r\n\r\n")
+
+    assert b"data: a\n\ndata: b\n\n" == body
+    assert b"chunked" not in head.lower()
+
+
+def test_an_old_client_is_not_invited() -> None:
+    """The interim reply is not known to it; its body is taken as it comes."""
+    sent = post(chat(), "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+    head, body = sent.split(b"\r\n\r\n")
+
+    async def upstream(_request: ls.Request) -> ls.Response:
+        return ls.Response(b"{}")
+
+    async def main() -> Answer:
+        async with serving(over(upstream)) as url:
+            return await talk(url, head + b"\r\n\r\n", 1.0, body)
+
+    assert 200 == run(main()).status
 
 
 def test_a_client_that_leaves_in_its_head_leaves_no_clock() -> None:

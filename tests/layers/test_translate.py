@@ -294,6 +294,12 @@ def test_a_translated_leaf_starts_and_stops_with_its_stack() -> None:
     assert {"chat", "shout"} == translated.speaks
 
 
+def test_to_speak_nothing_is_no_setting() -> None:
+    """It would be asked nothing, or everything: nobody could tell."""
+    with pytest.raises(ValueError, match="speaks"):
+        Translate(speaks=[])
+
+
 def test_the_order_is_checked() -> None:
     """Below the router and below the retry: another endpoint may speak another dialect."""
     endpoints = [ls.Endpoint("a", leaf())]

@@ -112,7 +112,7 @@ def truth(dialect: str, script: Script) -> Truth:
         finished = finished or kind == "finish"
         text += said
     # A chat is whole with its finish: what is cut off behind it is nothing to lose.
-    return Truth(text, whole=finished and dialect == "chat" and script.ending != "stall")
+    return Truth(text, whole=finished and dialect == "chat")
 
 
 @st.composite

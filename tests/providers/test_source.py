@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from llmstack.call import Usage
 from llmstack.errors import ConnectionLost, ProtocolError, StreamBroken, UpstreamError
 from llmstack.providers.anthropic.progress import Progress as MessagesProgress
 from llmstack.providers.openai.progress import Progress
-from llmstack.providers.source import LOOKS, QUIET, WORTH, EventSource
+from llmstack.providers.source import LOOKS, QUIET, TAIL, WORTH, EventSource
 from llmstack.providers.sse import SSEEvent, SSEParser
 from llmstack.stream import EventStream
 from llmstack.testing.virtual import run_virtual
@@ -217,3 +218,31 @@ def test_a_loss_behind_the_terminal_is_none() -> None:
         return len([event async for event in stream]), reply.ended  # type: ignore[attr-defined]
 
     assert (3, "closed") == run_virtual(main())[0]
+
+
+@pytest.mark.parametrize(
+    ("behind", "usage"),
+    [
+        ((TAIL - 0.5, USAGE, 60.0, DONE), Usage(3, 9)),
+        ((TAIL + 0.5, USAGE, DONE), Usage(1, 1, estimated=True)),
+    ],
+    ids=["in time", "too late"],
+)
+def test_silence_behind_the_terminal_is_not_waited_for(
+    behind: tuple[bytes | float, ...], usage: Usage
+) -> None:
+    """The tokens have a while to come; then the reply is whole without them."""
+    progress = Progress()
+
+    async def main() -> tuple[list[bytes], EventStream, float]:
+        source = EventSource(incoming(said("Hi"), FINISH, *behind), progress, lambda: 1)
+        async with await source.opened() as stream:
+            events = [event.data async for event in stream]
+            return events, stream, asyncio.get_running_loop().time()
+
+    (events, stream, elapsed), _ = run_virtual(main())
+
+    assert stream.ended is not None
+    assert ("ok", b"[DONE]") == (stream.ended.how, events[-1])
+    assert usage == stream.ended.usage
+    assert elapsed < 2 * TAIL

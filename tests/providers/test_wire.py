@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from llmstack.errors import ConnectionLost, PayloadTooLarge
+from llmstack.errors import ConnectionLost, PayloadTooLarge, UpstreamError
 from llmstack.messages import Request, Response
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import timeout
@@ -132,6 +133,26 @@ def test_a_connection_that_took_half_a_request_carries_no_other() -> None:
                 await leaf(long(16 * PIECE))
 
     assert 2 == asyncio.run(served(serve, asks))
+
+
+@pytest.mark.parametrize(("status", "connections"), [(500, 2), (529, 2), (429, 1), (400, 1)])
+def test_a_connection_that_carried_a_failure_of_the_server_carries_no_other(
+    status: int, connections: int
+) -> None:
+    """Many servers close it without a word, and the next request would be lost in it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                await whole(reader)
+                writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\n{}" % status)
+
+    async def asks(leaf: OpenAI) -> None:
+        for _ in range(2):
+            with pytest.raises(UpstreamError):
+                await leaf(long(100))
+
+    assert connections == run_virtual(served(serve, asks))[0]
 
 
 def test_what_comes_unasked_is_no_reply() -> None:

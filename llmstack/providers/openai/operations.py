@@ -52,7 +52,8 @@ def operations(
         options = as_object(request.body.data.get("stream_options"))
         # A reply that is wanted whole has its tokens in it.
         counts = not request.stream or bool(options.get(COUNTS))
-        return Progress(headers, done_is_terminal, counts)
+        wanted = request.body.data.get("n")
+        return Progress(headers, done_is_terminal, counts, wanted if isinstance(wanted, int) else 1)
 
     return {
         "chat": Operation(

@@ -72,12 +72,14 @@ class Progress:
     """How far a stream has come.
 
     *begun* since its first content, *done* since ``[DONE]``. *headers* gives those of the
-    reply, for an error. *counts* says whether the caller wants the tokens counted.
+    reply, for an error. *counts* says whether the caller wants the tokens counted, *choices*
+    how many answers it wants; a host that gives fewer says ``[DONE]``, or is not believed.
     """
 
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
     done_is_terminal: bool = False
     counts: bool = True
+    choices: int = 1
     usage: Usage | None = field(default=None, init=False)
     begun: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
@@ -89,7 +91,9 @@ class Progress:
     @property
     def whole(self) -> bool:
         """Whether the stream may end here."""
-        return (not self._open and bool(self._finished)) or (self.done and self.done_is_terminal)
+        if self._finished and not self._open:
+            return self.done or len(self._finished) >= self.choices
+        return self.done and self.done_is_terminal
 
     @property
     def unsaid(self) -> SSEEvent | None:

@@ -137,3 +137,14 @@ def test_a_stream_that_was_left_costs_what_had_come() -> None:
             return stream.ended.usage
 
     assert Usage(PROMPT, 2, estimated=True) == asyncio.run(main())
+
+
+@pytest.mark.parametrize(("n", "kind"), [(1, None), ("2", None), (2, StreamBroken)])
+def test_a_cut_before_all_answers_have_begun_is_a_cut(
+    n: object, kind: type[StreamBroken] | None
+) -> None:
+    """Of two that were asked for, one has finished: the other one is missing."""
+    body = {"model": "m", "messages": [], "n": n}
+    sent = (s.SSE, chunked(s.ROLE, text("Hi"), s.STOP), fin)
+
+    assert (kind or type(None)) is type(play(*sent, asked=Request("m", body, stream=True)).error)

@@ -242,6 +242,23 @@ def test_an_event_that_is_refused_has_begun_nothing() -> None:
     assert (False, 0) == (progress.begun, progress.text)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "finished", "done", "whole"),
+    [(1, 1, False, True), (2, 1, False, False), (2, 1, True, True), (2, 2, False, True)],
+)
+def test_as_many_answers_finish_as_were_asked_for(
+    wanted: int, finished: int, *, done: bool, whole: bool
+) -> None:
+    """Or the host says that there are no more: not every one knows how to give several."""
+    progress = Progress(choices=wanted)
+    for index in range(finished):
+        progress.take(of({"content": "a"}, "stop", index))
+    if done:
+        progress.take(b"[DONE]")
+
+    assert whole is progress.whole
+
+
 def test_what_comes_too_late_takes_nothing_else_with_it() -> None:
     """An event with content for a choice that goes on is handed on, whatever else is in it."""
     progress = Progress()
