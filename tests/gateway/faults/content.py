@@ -93,7 +93,7 @@ ONE_LINE: Final = Flood(Said(lambda _: b"x" * 65_536, framed=False), MOST)
 LINE: Final = b"data: " + b"x" * 1017 + b"\n"
 LINES: Final = Flood(Said(lambda _: LINE * 64, framed=False), MOST)
 TINY: Final = Said(lambda d: d.text("x") * 20_000)
-CALL: Final = Said(lambda d: d.call('{"command": "rm -rf /tmp/'))
+CALL: Final = Said(lambda d: d.call('{"command": "rm -rf build/'))
 
 
 async def health(client: Client) -> None:
