@@ -50,6 +50,8 @@ def pieces(body: JSON, /) -> list[Piece]:
     content = body.get("content")
     if not isinstance(usage, dict) or not isinstance(content, list):
         raise ProtocolError("the message has no content or no usage")
+    if not body.get("stop_reason"):
+        raise ProtocolError("the message does not say how it ended")
     start = {**body, "content": [], "usage": {**usage, "output_tokens": 0}}
     last = {name: body[name] for name in _LAST if name in body}
     start |= dict.fromkeys(last)
@@ -71,9 +73,9 @@ def _block_events(index: int, block: JSON) -> Iterator[JSON]:
         case {"type": "text", "text": text}:
             empty["text"] = ""
             deltas += [{"type": "text_delta", "text": text}] if text else []
-            if block.get("citations"):
+            cited = block.get("citations")
+            if isinstance(cited, list) and cited:
                 empty["citations"] = []
-                cited = block["citations"]
                 deltas += [{"type": "citations_delta", "citation": each} for each in cited]
         case {"type": "thinking", "thinking": thinking}:
             empty["thinking"] = ""
@@ -110,8 +112,8 @@ class _Block:
             self._expect(of == "thinking")
             self._fields["signature"] = delta.get("signature")
         elif kind == "citations_delta":
-            self._expect(of == "text")
             start = self.start.get("citations") or []
+            self._expect(of == "text" and isinstance(start, list))
             self._fields.setdefault("citations", [*start]).append(delta.get("citation"))
         elif kind == "input_json_delta":
             self._expect("input" in self.start)
@@ -132,7 +134,7 @@ class _Block:
         for name, text in self._texts.items():
             said = text.getvalue()
             if name != "input":
-                whole[name] = (self.start.get(name) or "") + said
+                whole[name] = _text(self.start.get(name) or "") + said
             elif said:
                 whole["input"] = _input(said, whole["input"], cut=cut)
         return whole
@@ -196,6 +198,12 @@ def _input(said: str, start: object, *, cut: bool) -> object:
     if isinstance(value, dict) or cut:
         return value if isinstance(value, dict) else start
     raise ProtocolError("the input of a tool is no JSON object")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ProtocolError("a block begins with what is no text")
+    return value
 
 
 def _object(value: object) -> JSON:

@@ -177,7 +177,7 @@ def test_an_input_of_nothing_is_as_it_began() -> None:
     """A tool without parameters has an empty piece of JSON, and thoughts may be unsigned."""
     empty = {"type": "input_json_delta", "partial_json": ""}
     thought = {"type": "thinking", "thinking": ""}
-    cut = pieces({"content": [thought], "usage": {}})
+    cut = pieces({"content": [thought], "stop_reason": "end_turn", "usage": {}})
 
     said = assembled(named(START, *block(0, TOOL, empty), *ended("tool_use")))
 
@@ -221,6 +221,7 @@ def test_citations_go_on_from_those_of_the_start() -> None:
 
 
 HELLO: Final = {"type": "text_delta", "text": "a"}
+QUOTE: Final = {"type": "citations_delta", "citation": CITED}
 BROKEN: Final[list[list[dict[str, Any]]]] = [
     [],
     [START],
@@ -242,6 +243,10 @@ BROKEN: Final[list[list[dict[str, Any]]]] = [
     [START, *block(0, TEXT, {"type": "signature_delta", "signature": "a"}), STOP],
     [START, *block(0, TOOL, {"type": "citations_delta", "citation": CITED}), STOP],
     [START, *block(0, TEXT, {"type": "input_json_delta", "partial_json": "{}"}), STOP],
+    [START, *block(0, {**TEXT, "text": True}, HELLO), STOP],
+    [START, *block(0, {**TEXT, "text": ["a"]}, HELLO), STOP],
+    [START, *block(0, {**TEXT, "citations": 1}, QUOTE), STOP],
+    [START, *block(0, {**TEXT, "citations": "a"}, QUOTE), STOP],
     [START, {"type": "message_delta", "delta": None}, STOP],
     [START, {"type": "message_delta", "delta": {}, "usage": [1]}, STOP],
 ]
@@ -255,9 +260,28 @@ def test_a_stream_that_is_none_is_told(events: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"content": []}, {"usage": {}}, {"content": ["a"], "usage": {}}]
+    "wrong",
+    [
+        *({"content": None}, {"content": ["a"]}, {"usage": None}, {"usage": [1]}),
+        *({"stop_reason": None}, {"stop_reason": ""}),
+    ],
 )
-def test_a_message_that_is_none_is_told(body: dict[str, Any]) -> None:
-    """What cannot be a message has no stream."""
+def test_a_message_that_is_none_is_told(wrong: dict[str, Any]) -> None:
+    """What cannot be a message, or does not say how it ended, has no stream."""
+    body = {"content": [], "stop_reason": "end_turn", "usage": {"output_tokens": 1}}
+
     with pytest.raises(ProtocolError):
-        pieces(body)
+        pieces({**body, **wrong})
+    assert body == assembled(pieces(body))
+
+
+@pytest.mark.parametrize("cited", [1, True, "a", {"a": 1}])
+def test_citations_that_are_no_list_stay_as_they_are(cited: object) -> None:
+    """They cannot be told one by one."""
+    body = {
+        "content": [{"type": "text", "text": "a", "citations": cited}],
+        "stop_reason": "end_turn",
+        "usage": {"output_tokens": 1},
+    }
+
+    assert body == assembled(pieces(body))

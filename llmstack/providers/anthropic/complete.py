@@ -1,11 +1,12 @@
 """A whole reply: whether it says anything, and how many tokens it took.
 
 Its bytes go on as they are. A reply of usual size is decoded once to look at it; a long one
-is not, it is only looked at from both ends.
+is not, it is only looked at from both ends, unless its bytes have what an error has.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -22,8 +23,11 @@ from llmstack.providers.said import decoded
 
 __all__ = ["OPERATIONS", "usage_after"]
 
-#: Bytes of a reply that are decoded. What is longer is no error, and not empty.
+#: Bytes of a reply that are decoded. What is longer is not empty.
 DECODED: Final = 64 << 10
+#: An error, wherever it stands. In a string the quotes would be escaped.
+_WORD: Final = b'"error"'
+_FAILED: Final = re.compile(rb'"error"\s*+:\s*+(?!null)|"type"\s*+:\s*+"error"')
 
 
 def _message(reply: Mapping[str, Any]) -> bool:
@@ -42,7 +46,7 @@ def usage_after(
     """Return the tokens of a whole reply; raise if it is an error, unreadable, or empty."""
     if not body or body.isspace():
         raise EmptyResponse
-    if len(body) > DECODED:
+    if len(body) > DECODED and not (_WORD in body and _FAILED.search(body)):
         if body[:64].lstrip()[:1] != b"{" or body[-64:].rstrip()[-1:] != b"}":
             raise ProtocolError("the reply is not a JSON object")
         return usage_in(body)

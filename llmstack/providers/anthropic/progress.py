@@ -3,7 +3,8 @@
 Content is a delta with text, thinking or arguments, a block that is something else than text
 or thinking (a tool's name, its result), or a stop reason other than ``end_turn``. A stream
 is whole when ``message_stop`` was seen, and nothing passes after it. Events of types that
-nobody knows pass.
+nobody knows pass. What a message counts as its output when it starts is no count of all that
+follows: until a ``message_delta`` has one, the usage is estimated.
 
 Errors: what an error event means by `classify`, `ProtocolError`.
 """
@@ -19,8 +20,8 @@ from attrs import define, field
 from llmstack.call import Usage
 from llmstack.errors import ProtocolError
 from llmstack.providers.anthropic.classify import classify
-from llmstack.providers.anthropic.usage import counted, usage_of
-from llmstack.providers.estimate import text_bytes
+from llmstack.providers.anthropic.usage import OUTPUT, counted, usage_of
+from llmstack.providers.estimate import estimated, text_bytes
 from llmstack.providers.said import as_object, decoded
 from llmstack.providers.template import Shape, Template
 
@@ -42,6 +43,8 @@ def says(block: object) -> bool:
     """Whether a block of content, whole or just started, says anything."""
     said = as_object(block)
     kind = said.get("type")
+    if not isinstance(kind, str):
+        return False
     return bool(said.get("text") or said.get("thinking")) if kind in _SPOKEN else bool(kind)
 
 
@@ -55,10 +58,10 @@ class Progress:
     """
 
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
-    usage: Usage | None = field(default=None, init=False)
     begun: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
     _counts: Mapping[str, int] = field(factory=dict, init=False, repr=False)
+    _counted: bool = field(default=False, init=False, repr=False)
     _text: int = field(default=0, init=False, repr=False)
     _template: Template = field(factory=partial(Template, SHAPE), init=False, repr=False)
 
@@ -66,6 +69,12 @@ class Progress:
     def whole(self) -> bool:
         """Whether the stream may end here."""
         return self.done
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens so far; estimated until the output was counted behind the start."""
+        said = usage_of(self._counts)
+        return said if said is None or self._counted else estimated(said, 0, self.text)
 
     @property
     def text(self) -> int:
@@ -110,7 +119,7 @@ class Progress:
             case "content_block_stop":
                 self._at(event)
             case "message_delta":
-                self._count(event.get("usage"))
+                self._counted = self._count(event.get("usage")) or self._counted
                 reason = as_object(event.get("delta")).get("stop_reason") or "end_turn"
                 self.begun = self.begun or reason != "end_turn"
             case "message_stop":
@@ -129,7 +138,11 @@ class Progress:
             self.begun = True
             self._template.learn(data, "content_block_delta")
 
-    def _count(self, usage: object) -> None:
-        """Take numbers that are the whole so far, each in the place of the one before it."""
-        self._counts = {**self._counts, **counted(usage)}
-        self.usage = usage_of(self._counts)
+    def _count(self, usage: object) -> bool:
+        """Take numbers that are the whole so far, each in the place of the one before it.
+
+        Returns whether the output is among them.
+        """
+        counts = counted(usage)
+        self._counts = {**self._counts, **counts}
+        return OUTPUT in counts

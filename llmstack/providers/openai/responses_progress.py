@@ -36,12 +36,17 @@ def says(item: object) -> bool:
     """Whether an item of an output says anything; one that is a call does."""
     said = as_object(item)
     kind = said.get("type")
+    if not isinstance(kind, str):
+        return False
     return text_bytes(said, _TEXTS) > 0 if kind in SPOKEN else bool(kind)
 
 
 def failed(response: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
     """Return what the error of a failed *response* means, as if it had a status of its own."""
-    body = json.dumps({"error": response.get("error") or {}}).encode()
+    try:
+        body = json.dumps({"error": response.get("error") or {}}).encode()
+    except RecursionError:
+        return ProtocolError("the error of a response is nested too deeply")
     return classify(200, headers, body, "body")
 
 

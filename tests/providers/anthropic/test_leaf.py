@@ -187,6 +187,16 @@ def test_errors_name_the_endpoint() -> None:
     assert ("eu", "eu") == (early.endpoint, late.endpoint)
 
 
+def test_a_reply_without_an_end_is_no_stream() -> None:
+    """Whole it goes on as it came, but a stream of it would tell an end that nobody saw."""
+    endless = GOOD.replace(b'"end_turn"', b"null")
+
+    whole, streamed = play(sized(endless), asked=s.request(stream=False)), play(sized(endless))
+
+    assert (None, endless) == (whole.error, whole.response.body)
+    assert ProtocolError is type(streamed.error)
+
+
 def test_a_reply_is_handed_up_in_the_shape_that_was_asked_for() -> None:
     """Whole as a stream, a stream as a whole; and one that breaks off is not whole."""
     streamed = play(sized(GOOD))
@@ -226,6 +236,13 @@ def said(*content: object, reason: object = "end_turn") -> bytes:
 TEXT: Final = {"type": "text", "text": "hi"}
 SILENT: Final = {"type": "text", "text": ""}
 LONG: Final = b'{"content":["' + b"x" * (64 << 10) + b'"],"usage":{"input_tokens":3}}'
+
+
+def long(start: bytes) -> bytes:
+    """A reply that begins like that, and is too long to be decoded."""
+    return start + b',"stop_reason":"max_tokens",' + LONG[1:]
+
+
 BROKE: Final = b'{"type":"error","error":{"type":"invalid_request_error"}}'
 REPLIES: Final[dict[str, tuple[str, bytes, object]]] = {
     "text": ("messages", GOOD, Usage(5, 2, 4)),
@@ -258,6 +275,14 @@ REPLIES: Final[dict[str, tuple[str, bytes, object]]] = {
     "long, cut": ("messages", LONG[:-2], ProtocolError),
     "the longest that is decoded": ("messages", b"{" + b"x" * 65534 + b"}", ProtocolError),
     "longer is not decoded": ("messages", b"{" + b"x" * 65535 + b"}", None),
+    "types that are none": ("messages", said({"type": ["text"]}, {"type": {}}), EmptyResponse),
+    "long, error by type": ("messages", long(b'{"type" : "error"'), ServerError),
+    "long, error of others": ("messages", long(b'{"error" : {"code":400}'), BadRequest),
+    "long, error and no count": ("count_tokens", long(BROKE[:-1]), BadRequest),
+    "long, error of nothing": ("messages", b'{"error" : null%b}' % (b"x" * 65536), None),
+    "long, a word": ("messages", long(b'{"a":"error"'), Usage(3)),
+    "long, error told": ("messages", long(rb'{"a":"\"type\":\"error\",\"error\":1"'), Usage(3)),
+    "long, error of a tool": ("messages", long(b'{"input":{"type":"error","error":1}'), Usage(3)),
 }
 
 

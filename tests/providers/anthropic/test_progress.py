@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -98,7 +99,8 @@ def known(script: list[Step]) -> tuple[bool, bool, Usage | None]:
     if last["input_tokens"] is None:
         return begun, "stop" in kinds, None
     read, written, cached, output = (last[name] or 0 for name in (*FIELDS, "output_tokens"))
-    return begun, "stop" in kinds, Usage(read + written, output, cached)
+    told = any(kind == "counts" and "output_tokens" in what for kind, what in heard)
+    return begun, "stop" in kinds, Usage(read + written, output, cached, estimated=not told)
 
 
 def spoken(script: list[Step]) -> int:
@@ -136,6 +138,8 @@ def test_follows_the_model(script: list[Step], index: int, *, named: bool) -> No
         assert (not ended) is progress.take(data, name)
         begun, ended, usage = known(script[: n + 1])
         assert (begun, ended, ended) == (progress.begun, progress.done, progress.whole)
+        if usage is not None and usage.estimated:
+            usage = evolve(usage, output=max(usage.output, -(-progress.text // 4)))
         assert (usage, None) == (progress.usage, progress.unsaid)
         assert spoken(script[: n + 1]) <= progress.text <= 6 * spoken(script[: n + 1])
 
@@ -172,6 +176,10 @@ PREAMBLE: Final[dict[str, bytes]] = {
     "no index": of("content_block_stop"),
     "no block": start(None),
     "a block without a type": start({"text": "a"}),
+    **{
+        f"a block whose type is {kind}": start({"type": kind, "text": "a"})
+        for kind in (["text"], {"text": 1}, 1, True)
+    },
     "end of turn": of("message_delta", delta={"stop_reason": "end_turn"}),
     "no reason": of("message_delta", delta={"stop_reason": None}),
     "empty reason": of("message_delta", delta={"stop_reason": ""}),
@@ -256,6 +264,24 @@ def test_is_a_fault(data: bytes, name: str, kind: type[LLMStackError], *, begun:
     assert kind is type(caught.value)
     assert caught.value.request_id == (None if kind is ProtocolError else "req-9")
     assert not progress.whole
+
+
+def test_the_count_of_a_start_is_none_of_the_output() -> None:
+    """It is of the first piece: until the end has counted, more text is more tokens."""
+    progress, counted = Progress(), Progress()
+    begun = of("message_start", message={"usage": {"input_tokens": 5, "output_tokens": 2}})
+    end = of("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3})
+    silent = of("message_delta", delta={"stop_reason": "end_turn"}, usage={"input_tokens": 6})
+    seen = []
+    for data in (begun, delta("text_delta", "abcdefghi"), silent, of("message_stop")):
+        progress.take(data)
+        seen.append(progress.usage)
+    for data in (begun, delta("text_delta", "abcdefghi"), end, silent, of("message_stop")):
+        counted.take(data)
+
+    guessed = [Usage(5, 2, estimated=True), Usage(5, 3, estimated=True)]
+    assert [*guessed, *[Usage(6, 3, estimated=True)] * 2] == seen
+    assert Usage(6, 3) == counted.usage
 
 
 def test_a_cited_answer_has_many_blocks() -> None:

@@ -24,12 +24,14 @@ from llmstack.errors import (
     EmptyResponse,
     Overloaded,
     ProtocolError,
+    ServerError,
     StreamIncomplete,
     UpstreamError,
 )
 from llmstack.messages import EventStream, Request, Response
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.openai.operations import operations
+from llmstack.providers.openai.progress import _FAILED
 from llmstack.providers.secret import Secret
 from llmstack.testing.provider import Cut, FakeProvider, Reply
 from llmstack.testing.upstream import ScriptedUpstream, expect_request, sleep
@@ -248,6 +250,13 @@ def said(message: object, finish: object = "stop") -> bytes:
 
 
 LONG: Final = b'{"choices":[],"data":["' + b"x" * (64 << 10) + b'"],"usage":{"prompt_tokens":3}}'
+
+
+def long(start: bytes) -> bytes:
+    """A reply that begins like that, and is too long to be decoded."""
+    return start + b',"choices":[{"message":{"content":"a"}}],' + LONG[14:]
+
+
 REPLIES: Final[dict[str, tuple[str, bytes, object]]] = {
     "text": ("chat", said({"content": "hi"}), None),
     "tool call": ("chat", said({"tool_calls": [{}]}, "tool_calls"), None),
@@ -276,6 +285,22 @@ REPLIES: Final[dict[str, tuple[str, bytes, object]]] = {
     "long, cut": ("embeddings", LONG[:-2], ProtocolError),
     "vectors are not decoded": ("embeddings", b"{" + b"x" * 4094 + b"}", ProtocolError),
     "vectors are not decoded, longer": ("embeddings", b"{" + b"x" * 4095 + b"}", None),
+    "long, error": ("chat", long(b'{"error" :\n{"code":400}'), BadRequest),
+    "long, error by object": ("chat", long(b'{"object": "error"'), ServerError),
+    "long, error and no vector": ("embeddings", b'{"error":"%b"}' % (b"x" * 4096), ServerError),
+    "long, error of nothing": ("chat", b'{"error" : null%b}' % (b"x" * 65536), None),
+    "long, a word": ("chat", long(b'{"a":"error"'), Usage(3)),
+    "long, error told": ("chat", long(rb'{"a":"\"object\":\"error\",\"error\":1"'), Usage(3)),
+    "long, error of a tool": ("chat", long(b'{"a":{"error":1}'), Usage(3)),
+    **{
+        f"long, gave up{between.decode()}{finish}": (
+            "chat",
+            said({"content": "a" * (64 << 10)}, finish).replace(b": ", between),
+            kind,
+        )
+        for finish, kind in _FAILED.items()
+        for between in (b":", b" : ")
+    },
 }
 
 

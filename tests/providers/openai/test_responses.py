@@ -84,6 +84,8 @@ def test_a_response_is_handed_on_as_it_came() -> None:
         (body(BLANK), EmptyResponse),
         (body({}), EmptyResponse),
         (body("text"), EmptyResponse),
+        (body({**MESSAGE, "type": ["message"]}, {**CALL, "type": {}}), EmptyResponse),
+        (body({**CALL, "type": 1}), EmptyResponse),
         (body({"type": "reasoning", "summary": []}), EmptyResponse),
         (b'{"output": "text"}', EmptyResponse),
         (b"[]", ProtocolError),
@@ -108,6 +110,8 @@ def test_a_long_response_that_failed_is_seen() -> None:
     item = {"type": "mcp_call", "status": "failed"}
     assert Usage(5, 2, 4) == judged(body(item, MESSAGE, usage=USAGE, **long))
     assert EmptyResponse is judged(body(BLANK, metadata={"a": "failed"}, status="completed"))
+    # Nor does every host tell the status.
+    assert RateLimited is judged(body(MESSAGE, error=error, **long))
 
 
 OTHERS: Final[dict[str, type[UpstreamError]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Final
 
 import pytest
@@ -22,7 +23,7 @@ from llmstack.errors import (
     UpstreamError,
 )
 from llmstack.messages import Request
-from llmstack.providers.openai.responses_progress import ResponsesProgress
+from llmstack.providers.openai.responses_progress import ResponsesProgress, failed
 from tests.dialects.responses_side import FULL, responses
 from tests.providers.openai import scripts as s
 from tests.providers.openai.scripts import Played, chunked
@@ -76,6 +77,9 @@ def play(*events: bytes) -> Played:
         (of("response.output_item.added", item={"type": "reasoning", "summary": []}), False, 0),
         (of("response.output_item.added", item=SAID), True, 0),
         (of("response.output_item.added"), False, 0),
+        (of("response.output_item.added", item={**SAID, "type": ["message"]}), False, 0),
+        (of("response.output_item.added", item={**CALL, "type": {"a": 1}}), False, 0),
+        (of("response.output_item.added", item={**CALL, "type": True}), False, 0),
         (of("response.sparkle"), False, 0),
         (CREATED, False, 0),
         (ADDED, False, 0),
@@ -143,6 +147,15 @@ def test_an_error_is_what_its_code_means(data: bytes, name: str, kind: type[Upst
     assert kind is type(caught.value)
     assert not progress.whole
     assert kind is ProtocolError or caught.value.request_id == "req-1"
+
+
+def test_an_error_may_be_nested_as_deep_as_can_be_read() -> None:
+    """What can be read is what it is, or too deep to be told again; it is never a crash."""
+    error: Any = {"code": "rate_limit_exceeded"}
+    for _ in range(sys.getrecursionlimit()):
+        error = {"code": "rate_limit_exceeded", "a": error}
+
+    assert ProtocolError is type(failed({"error": error}, {}))
 
 
 def test_a_done_of_another_dialect_says_nothing() -> None:
