@@ -101,6 +101,9 @@ class Progress:
         kind = event.get("type") or name
         if "error" in (kind, name) or event.get("error"):
             raise classify(200, self.headers(), data, "event")
+        if kind == "message_stop" and name != kind:
+            # Clients go by the name: to them a stream of other names has not ended, or is empty.
+            raise ProtocolError("the last event of a message is not named so")
         self._learn(kind, event, data)
         return True
 

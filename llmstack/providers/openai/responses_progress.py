@@ -112,6 +112,10 @@ class ResponsesProgress:
             self._ended(kind, as_object(event.get("response")))
 
     def _ended(self, kind: str, response: Mapping[str, Any]) -> None:
+        if not response:
+            raise ProtocolError("the last event of a response has no response in it")
+        if response.get("status") == "failed":  # whatever the event is called
+            raise failed(response, self.headers())
         output = response.get("output")
         content = any(map(says, output if isinstance(output, list) else ()))
         self.begun = self.begun or content or kind == "response.incomplete"

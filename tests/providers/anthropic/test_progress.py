@@ -133,7 +133,7 @@ def test_follows_the_model(script: list[Step], index: int, *, named: bool) -> No
     progress, ended = Progress(), False
     for n, step in enumerate(script):
         data = WRITTEN[step[0]](step[1], index)
-        name = json.loads(data)["type"] if named else ""
+        name = json.loads(data)["type"] if named or step[0] == STOP[0] else ""
 
         assert (not ended) is progress.take(data, name)
         begun, ended, usage = known(script[: n + 1])
@@ -274,14 +274,25 @@ def test_the_count_of_a_start_is_none_of_the_output() -> None:
     silent = of("message_delta", delta={"stop_reason": "end_turn"}, usage={"input_tokens": 6})
     seen = []
     for data in (begun, delta("text_delta", "abcdefghi"), silent, of("message_stop")):
-        progress.take(data)
+        progress.take(data, json.loads(data)["type"])
         seen.append(progress.usage)
     for data in (begun, delta("text_delta", "abcdefghi"), end, silent, of("message_stop")):
-        counted.take(data)
+        counted.take(data, json.loads(data)["type"])
 
     guessed = [Usage(5, 2, estimated=True), Usage(5, 3, estimated=True)]
     assert [*guessed, *[Usage(6, 3, estimated=True)] * 2] == seen
     assert Usage(6, 3) == counted.usage
+
+
+@pytest.mark.parametrize("name", ["", "ping", "message_delta"])
+def test_the_last_event_has_its_name(name: str) -> None:
+    """Clients go by names: what they cannot see ends nothing for them."""
+    progress = Progress()
+    progress.take(delta("text_delta", "a"), "content_block_delta")
+    with pytest.raises(ProtocolError, match="not named so"):
+        progress.take(of("message_stop"), name)
+
+    assert not progress.whole
 
 
 def test_a_cited_answer_has_many_blocks() -> None:

@@ -127,6 +127,16 @@ def test_the_terminal_ends_it(event: bytes, *, begun: bool) -> None:
         (of("error", code=None, message="x"), "error", ServerError),
         (b'{"code": "invalid_prompt"}', "error", ContentFiltered),
         (b'{"error": {"code": "rate_limit_exceeded"}}', "", RateLimited),
+        (of("response.completed"), "", ProtocolError),
+        (of("response.incomplete", response=[]), "", ProtocolError),
+        (
+            of(
+                "response.completed",
+                response={"status": "failed", "error": {"code": "server_error"}},
+            ),
+            "",
+            ServerError,
+        ),
         (b'{"error": {"code": "rate_limit_exceeded"}}', "response.completed", RateLimited),
         (ended("failed", error={"code": "rate_limit_exceeded", "message": "x"}), "", RateLimited),
         (ended("failed", error={"code": "server_error"}), "", ServerError),
