@@ -117,6 +117,7 @@ class _Choice:
     finish: object = field(default=None, init=False)
     _message: Growing = field(factory=Growing, init=False)
     _calls: dict[int, Growing] = field(factory=dict, init=False)
+    _ids: dict[int, object] = field(factory=dict, init=False)
     _beside: Growing = field(factory=Growing, init=False)
     _rest: dict[str, Any] = field(factory=dict, init=False)
 
@@ -138,6 +139,9 @@ class _Choice:
     def _call(self, call: JSON) -> None:
         """Add to the call of that index; one without an index is a call of its own."""
         index = _index({"index": len(self._calls), **call}, CALLS)
+        identity = call.get("id")
+        if identity and self._ids.setdefault(index, identity) != identity:
+            raise ProtocolError("two tool calls have one index")
         part = {name: call[name] for name in call if name != "index"}
         self._calls.setdefault(index, Growing()).take(part)
 

@@ -1,6 +1,7 @@
 """The messages of a chat as the system text and the alternating turns of Messages.
 
-System and developer texts go to ``system`` in their order, wherever they stand. Turns of one
+System and developer texts go to ``system`` in their order, wherever they stand; but those that
+come last are the user's where Messages would go on with the assistant's turn. Turns of one
 role after another are one turn, the results of tools are the first in theirs, and an open last
 turn of the assistant loses the blanks at its end, which Messages would refuse. Errors:
 `Untranslatable`.
@@ -34,6 +35,9 @@ class Conversation:
     dropped: list[str]
     system: list[str] = field(factory=list, init=False)
     turns: list[dict[str, Any]] = field(factory=list, init=False)
+    #: Who spoke last, and how many of the system texts came behind all turns.
+    last: str = field(default="", init=False)
+    trailing: int = field(default=0, init=False)
     calls: Calls = field(
         default=Factory(lambda self: Calls(self.dropped), takes_self=True), init=False
     )
@@ -44,6 +48,7 @@ class Conversation:
         role = a_text(message.get("role"), f"{path}.role")
         if role not in PARTS:
             raise Untranslatable(f"{path}.role: not a role")
+        self.last = role
         if role == "assistant":
             self._assistant(message, place)
             return
@@ -55,6 +60,7 @@ class Conversation:
         said = blocks(content, role, f"{path}.content", self.dropped)
         if role in {"system", "developer"}:
             self.system += [block["text"] for block in said]
+            self.trailing += len(said)
         elif role == "user":
             self._say("user", said)
         else:
@@ -78,14 +84,28 @@ class Conversation:
         self._say("assistant", said + self.calls.made(message, place))
 
     def _say(self, role: str, said: list[dict[str, Any]]) -> None:
+        self.trailing = 0
         if said and self.turns and self.turns[-1]["role"] == role:
             self.turns[-1]["content"] += said
         elif said:
             self.turns.append({"role": role, "content": said})
 
+    def _ask(self) -> None:
+        """See to it that what is no turn of the assistant does not go on with one."""
+        if not self.turns or self.turns[-1]["role"] != "assistant" or self.last == "assistant":
+            return
+        start = len(self.system) - self.trailing
+        asked = text_block(_BETWEEN.join(self.system[start:]))
+        if asked:
+            del self.system[start:]
+            self._say("user", asked)
+        else:
+            self.dropped.append("messages.*.content")  # a turn that says nothing
+
     def whole(self) -> dict[str, Any]:
         """Return ``system`` and ``messages`` when all has been taken."""
         self.calls.all_answered()
+        self._ask()
         system = text_block(_BETWEEN.join(self.system))
         if not self.turns:
             # Messages has no request without a turn: instructions alone are one of the user.

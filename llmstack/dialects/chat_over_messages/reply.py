@@ -62,7 +62,7 @@ def usage_of(usage: object) -> dict[str, Any] | None:
     if not usage or not isinstance(usage, Mapping):
         return None
     read, wrote, fresh, out = (
-        count if isinstance(count, int) else 0
+        count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
         for count in (
             usage.get("cache_read_input_tokens"),
             usage.get("cache_creation_input_tokens"),

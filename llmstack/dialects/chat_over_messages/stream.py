@@ -59,7 +59,8 @@ class ChatStream:
 
     def take(self, name: str, data: JSON, /) -> Sequence[Piece]:
         """Return the chunks that one event means."""
-        taker = self._TAKERS.get(name)
+        kind = data.get("type")
+        taker = self._TAKERS.get(kind if isinstance(kind, str) else name)
         return taker(self, data) if taker else ()
 
     def end(self) -> Sequence[Piece]:

@@ -103,6 +103,8 @@ class Call:
 
     def take(self, identity: str, name: str, arguments: str) -> None:
         """Add what a delta says; the first id and the first name stand."""
+        if self.id and identity not in {"", self.id}:
+            raise ProtocolError("two tool calls have one index")
         self.id = self.id or identity
         self.name = self.name or name
         if self.closed and arguments.strip():

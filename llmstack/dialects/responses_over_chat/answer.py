@@ -68,7 +68,9 @@ class Answer:
         weights.clear()
 
     def _call(self, delta: JSON) -> None:
-        number = index_of(delta.get("index"), "a tool call")
+        # One without an index is a call of its own.
+        given = delta.get("index", len(self._calls))
+        number = index_of(given, "a tool call")
         call = self._calls.setdefault(number, Pending(f"{self.envelope.base}_{number}"))
         call.learn(delta)
         begun = call.begin(len(self._begun), self.events)

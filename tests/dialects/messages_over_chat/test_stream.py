@@ -225,12 +225,20 @@ def test_the_first_id_and_the_first_name_stand() -> None:
     said = events_of(
         opened(0),
         call(1, id="a", function={"name": "f"}),
-        call(1, id="b", function={"name": "g", "arguments": "{}"}),
+        call(1, id="a", function={"name": "g", "arguments": "{}"}),
         chunk("tool_calls"),
     )
     content = assembled([piece for pieces in said for piece in pieces])["content"]
 
     assert ("a", "f") == (content[1]["id"], content[1]["name"])
+
+
+def test_two_calls_under_one_index_are_not_taken_for_one() -> None:
+    """One of them would be lost, or run with the arguments of the other."""
+    two = [call(1, id="a", function={"name": "f"}), call(1, id="b", function={"name": "f"})]
+
+    with pytest.raises(ProtocolError, match="two tool calls have one index"):
+        events_of(opened(0), *two)
 
 
 def test_what_has_no_index_is_a_call_of_its_own() -> None:
