@@ -203,7 +203,11 @@ class EventSource:
             chunk = await self._behind()
         else:
             chunk = await self._portions.next()
-        return self._learned(chunk) if chunk else self._ended()
+        if chunk:
+            return self._learned(chunk)
+        self._over = True
+        last = self.progress.unsaid if self.progress.whole else None
+        return [] if last is None else [last]
 
     async def _behind(self) -> bytes:
         """Read behind the terminal, where there is nothing to lose: the reply is whole."""
@@ -213,12 +217,6 @@ class EventSource:
         except (UpstreamError, TimeoutError):
             self._cut = True
             return b""
-
-    def _ended(self) -> list[SSEEvent]:
-        """Return what a good end lacks."""
-        self._over = True
-        last = self.progress.unsaid if self.progress.whole else None
-        return [] if last is None else [last]
 
     def _learned(self, chunk: bytes) -> Batch:
         batch = Batch()

@@ -107,6 +107,27 @@ def test_calls_without_an_index_are_calls_of_their_own() -> None:
     assert [{"a": 1}, {"a": 2}] == [json.loads(item["arguments"]) for item in items]
 
 
+def test_a_call_without_an_index_goes_on_without_a_name() -> None:
+    """Pieces that bring no name are of the call before them."""
+    translator = ResponsesOverChat().stream({"model": "m", "input": "Hi"}, 1.0)
+    translator.take("", call(function={"name": "f", "arguments": '{"a"'}))
+    translator.take("", call(function={"arguments": ": 1}"}))
+    translator.take("", END)
+    (item,) = translator.end()[-1][1]["response"]["output"]
+
+    assert {"a": 1} == json.loads(item["arguments"])
+
+
+@pytest.mark.parametrize(("thought", "told"), [(True, None), (-1, None), (2, 2)])
+def test_thoughts_are_counted_if_they_can_be(thought: object, told: int | None) -> None:
+    """Like all other counts."""
+    counts = {"input_tokens": 1, "output_tokens": 2}
+    usage = {**counts, "output_tokens_details": {"thinking_tokens": thought}}
+    made = ChatOverMessages().reply({**REPLY, "usage": usage}, ASKED, 1.0)["usage"]
+
+    assert told == made.get("completion_tokens_details", {}).get("reasoning_tokens")
+
+
 def test_two_calls_under_one_index_are_no_reply() -> None:
     """One of them would be lost when they are put together."""
     two = [call(index=0, id=name, function={"name": "f", "arguments": "{}"}) for name in "ab"]

@@ -78,7 +78,7 @@ def usage_of(usage: object) -> dict[str, Any] | None:
     }
     details = usage.get("output_tokens_details")
     thought = details.get("thinking_tokens") if isinstance(details, Mapping) else None
-    if isinstance(thought, int):
+    if isinstance(thought, int) and not isinstance(thought, bool) and thought >= 0:
         made["completion_tokens_details"] = {"reasoning_tokens": thought}
     return made
 

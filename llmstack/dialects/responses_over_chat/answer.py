@@ -67,10 +67,14 @@ class Answer:
         self._message.part(kind, self.events).grow(text, list(weights), self.events)
         weights.clear()
 
+    def _next(self, delta: JSON) -> int:
+        """Return the index of a call that has none: with a name it is a new one."""
+        function = delta.get("function")
+        begins = isinstance(function, dict) and bool(function.get("name"))
+        return len(self._calls) if begins or not self._calls else len(self._calls) - 1
+
     def _call(self, delta: JSON) -> None:
-        # One without an index is a call of its own.
-        given = delta.get("index", len(self._calls))
-        number = index_of(given, "a tool call")
+        number = index_of(delta.get("index", self._next(delta)), "a tool call")
         call = self._calls.setdefault(number, Pending(f"{self.envelope.base}_{number}"))
         call.learn(delta)
         begun = call.begin(len(self._begun), self.events)
