@@ -50,18 +50,18 @@ T = TypeVar("T")
 Chat = ls.Stack[ls.Request, Any]
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """The result of *main*, on a loop whose clock jumps."""
-    return timed(main)[0]
+def run(main: Coroutine[Any, Any, T], *, grace: float = 0.005) -> T:
+    """The result of *main*, on a loop whose clock jumps; *grace* is for the kernel, before it."""
+    return timed(main, grace=grace)[0]
 
 
-def timed(main: Coroutine[Any, Any, T]) -> tuple[T, float]:
+def timed(main: Coroutine[Any, Any, T], *, grace: float = 0.005) -> tuple[T, float]:
     """The same, and the seconds that it took."""
     # In a thread: where a coroutine goes on behind an exception that was thrown into it, as
     # the gateway does, Python 3.11 tells a tracer of returns without calls, and coverage
     # loses what comes next in the frames below.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(run_virtual, main).result()
+        return thread.submit(run_virtual, main, grace=grace).result()
 
 
 def over(

@@ -293,7 +293,7 @@ def test_the_known_fields_are_those_of_the_published_types(front: Front, params:
     ("front", "schema", "later"),
     [
         (CHAT, "CreateChatCompletionRequest", set()),
-        (RESPONSES, "CreateResponse", {"access_programs", "image"}),
+        (RESPONSES, "CreateResponse", {"access_programs", "background_options", "image"}),
     ],
     ids=lambda each: getattr(each, "operation", ""),
 )

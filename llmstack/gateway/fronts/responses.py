@@ -147,6 +147,7 @@ RESPONSES: Final = Front(
         {
             "access_programs": OBJECT,
             "background": BOOL,
+            "background_options": OBJECT,
             "context_management": OBJECTS,
             "conversation": CHOICE,
             "image": OBJECT,
