@@ -173,7 +173,7 @@ def test_a_client_that_does_not_take_the_last_word_is_dropped() -> None:
         writer.close()
         return took, b"server_shutting_down" in end
 
-    took, told = run(main())
+    took, told = run(main(), grace=0.1)
 
     assert 2 == pytest.approx(took, abs=0.2)
     assert not told
@@ -192,7 +192,7 @@ def test_a_client_that_does_not_take_its_reply_does_not_hold_it_up() -> None:
         writer.close()
         return loop.time() - 1
 
-    assert 2 + GRACE == pytest.approx(run(main()), abs=0.2)
+    assert 2 + GRACE == pytest.approx(run(main(), grace=0.1), abs=0.2)
 
 
 def test_a_client_that_leaves_while_it_stops_needs_no_last_word() -> None:

@@ -173,6 +173,6 @@ def test_a_client_that_takes_nothing_is_dropped() -> None:
         async with application(create_app(gateway(over(flood))), handler_cancellation=False) as url:
             await leave(url, post(chat(stream=True)), WRITE_TIMEOUT + 1)
 
-    run(main())
+    run(main(), grace=0.1)
 
     assert ["abandoned"] == ends

@@ -312,7 +312,7 @@ def test_a_client_that_takes_nothing_is_dropped() -> None:
             writer.close()
             return end
 
-    assert b"0\r\n\r\n" == run(main())
+    assert b"0\r\n\r\n" == run(main(), grace=0.1)
     assert ["abandoned", "ok"] == [how for how, _ in ends]
     assert WRITE_TIMEOUT == pytest.approx(ends[0][1], abs=0.5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import pytest
 from aiohttp import StreamReader
@@ -32,6 +32,14 @@ HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 #: What may lie in user space before one client, and with what aiohttp reads ahead upstream.
 BOUND: Final = 256 << 10
 READ_AHEAD: Final = 768 << 10
+
+
+T = TypeVar("T")
+
+
+def patient(main: Coroutine[Any, Any, T]) -> T:
+    """The result of *main*: megabytes are on their way in the kernel while nothing else happens."""
+    return run(main, grace=0.1)
 
 
 def said(text: str, finish: str | None = None) -> bytes:
@@ -97,7 +105,7 @@ def test_of_a_client_that_does_not_read_the_provider_hears() -> None:
             writer.close()
             return seen, most, flood.ended - started
 
-    (first, *later), (written, read), ended = run(main())
+    (first, *later), (written, read), ended = patient(main())
 
     assert [first] * 2 == later
     assert 0 < written <= BOUND
@@ -157,8 +165,7 @@ def test_a_client_that_takes_a_little_all_the_time_gets_all(sizes: tuple[int, ..
             writer.close()
             return body
 
-    # Many megabytes are on their way in the kernel while nothing else happens.
-    chunks, ended = unchunked(run(main(), grace=0.2))
+    chunks, ended = unchunked(patient(main()))
 
     assert ["ok"] == ends
     assert ended
@@ -185,7 +192,7 @@ def test_one_that_takes_no_more_is_dropped_in_time(after: int) -> None:
             writer.close()
             return started
 
-    started = run(main())
+    started = patient(main())
 
     assert 10 == pytest.approx(ends[0] - started, abs=0.3)
 
@@ -214,7 +221,7 @@ def test_behind_a_terminal_that_was_not_taken_yet_comes_nothing() -> None:
     """The answer is whole, and so it arrives, though the gateway stops meanwhile."""
     sizes = (5, 12_000_000)
 
-    chunks, ended = unchunked(run(stopped(streams(*events(*sizes)), patience=3)))
+    chunks, ended = unchunked(patient(stopped(streams(*events(*sizes)), patience=3)))
 
     assert ended
     assert b"".join(event.raw for event in events(*sizes)) == b"".join(chunks)
@@ -261,7 +268,7 @@ def test_behind_an_end_that_was_not_taken_yet_comes_no_other(last: int) -> None:
     async def stream(_request: Request) -> ls.EventStream:
         return ls.EventStream(source, held=events(5))
 
-    chunks, ended = unchunked(run(stopped(stream, patience=3)))
+    chunks, ended = unchunked(patient(stopped(stream, patience=3)))
 
     assert ended
     assert events(5)[0].raw + source.said == b"".join(chunks)
@@ -282,7 +289,7 @@ def test_a_client_that_is_gone_is_told_nothing() -> None:
             await asyncio.sleep(9)
 
     with capture_logs() as logs:
-        run(main())
+        patient(main())
 
     assert (["failed"], []) == (ends, logs)
 
@@ -291,7 +298,7 @@ def test_an_event_that_was_begun_is_ended_before_the_last_word() -> None:
     """No reader gets half of it."""
     lines: list[Line] = [*events(5, 12_000_000), 1000.0]
 
-    chunks, ended = unchunked(run(stopped(streams(*lines), patience=3)))
+    chunks, ended = unchunked(patient(stopped(streams(*lines), patience=3)))
     *whole, last, rest = b"".join(chunks).split(b"\n\n")
 
     assert not ended
@@ -323,7 +330,7 @@ def test_a_stream_that_an_observer_ends_is_not_whole() -> None:
             writer.close()
             return body
 
-    chunks, ended = unchunked(run(main()))
+    chunks, ended = unchunked(patient(main()))
 
     assert not ended
     assert [event.raw for event in events(1, 2)] == chunks[:2]
@@ -348,4 +355,4 @@ def test_a_complete_reply_waits_for_as_long() -> None:
             del reader
             return before, len(accepted())
 
-    assert (1, 0) == run(main())
+    assert (1, 0) == patient(main())

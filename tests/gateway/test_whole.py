@@ -91,7 +91,7 @@ def test_a_long_reply_waits_for_a_slow_client_but_not_for_one_that_stands_still(
             writer.close()
             return left, short
 
-    left, short = run(main())
+    left, short = run(main(), grace=0.1)
 
     assert 0 == left
     assert 1000 < len(short) < len(body)
