@@ -14,8 +14,7 @@ from llmstack.providers.openai.progress import Progress
 from llmstack.providers.sse import SSEParser
 
 
-if sys.platform != "linux":
-    pytest.skip("CPU times are read from /proc", allow_module_level=True)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CPU times are in /proc")
 
 
 def test_a_stream_of_the_benchmarks_is_one_of_a_provider() -> None:

@@ -135,3 +135,13 @@ def test_of_a_long_path_only_the_beginning_is_shown() -> None:
 def test_what_is_good_has_no_fault() -> None:
     """The search for the place ends, whether there is one or not."""
     assert "" == _first_fault({"a": [1, {"b": "\u00e9"}]})
+
+
+@pytest.mark.parametrize(("depth", "right"), [(DEPTH, True), (DEPTH + 1, False)])
+@pytest.mark.parametrize("beside", [0, 200])
+def test_a_long_body_is_as_deep_as_a_short_one(depth: int, beside: int, *, right: bool) -> None:
+    """However many lists lie beside one another, and however much text."""
+    inner = b"[" * (depth - 1) + b"]" * (depth - 1)
+    raw = b'["' + b"x" * 5000 + b'"' + b",[]" * beside + b"," + inner + b"]"
+
+    assert right is (decode(raw)[1] == "")

@@ -19,6 +19,7 @@ from llmstack.providers.source import LOOKS, QUIET, TAIL, WORTH, EventSource
 from llmstack.providers.sse import SSEEvent, SSEParser
 from llmstack.stream import EventStream
 from llmstack.testing.virtual import run_virtual
+from tests.gateway.stage import run as apart
 from tests.providers.pieces import incoming
 
 
@@ -240,7 +241,7 @@ def test_silence_behind_the_terminal_is_not_waited_for(
             events = [event.data async for event in stream]
             return events, stream, asyncio.get_running_loop().time()
 
-    (events, stream, elapsed), _ = run_virtual(main())
+    events, stream, elapsed = apart(main())
 
     assert stream.ended is not None
     assert ("ok", b"[DONE]") == (stream.ended.how, events[-1])

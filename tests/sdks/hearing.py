@@ -131,8 +131,7 @@ def _chat_event(heard: Heard, chunk: Any) -> None:
         heard.text += choice.delta.content or ""
         heard.finish = choice.finish_reason or heard.finish
         for call in choice.delta.tool_calls or ():
-            if call.function.name:
-                heard.calls.append((call.function.name, ""))
+            heard.calls += [(call.function.name, "")] * (call.index == len(heard.calls))
             name, said = heard.calls[call.index]
             heard.calls[call.index] = name, said + (call.function.arguments or "")
 
