@@ -41,13 +41,16 @@ type: $(VENV)/.develops  ## mypy --strict
 test: $(VENV)/.develops  ## the tests, without coverage (ARGS=tests/layers)
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-# In two halves at once: in one piece they take 25 minutes.
+# In two halves at once: in one piece they take 25 minutes. The package is covered wholly. The
+# tests, to find what never runs, but for a few lines: up to 3.11 Python tells no tracer that a
+# coroutine goes on by an exception, and the lines behind one that is caught may be lost.
 cov: $(VENV)/.develops  ## all tests and doctests, every branch covered
 	@rm -f .coverage .coverage.*
 	@export HYPOTHESIS_PROFILE=ci; run="$(BIN)/python -m coverage run -m pytest -q -p no:cacheprovider"; \
 	$$run $(HALF) & half=$$!; $$run $(HALF:%=--ignore=%); rest=$$?; wait $$half && exit $$rest
 	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m coverage report --include='llmstack/*'
+	@$(BIN)/python -m coverage report --include='tests/*' --fail-under=99.9
 
 soak: $(VENV)/.develops  ## streams of random upstreams, 20,000 of them (an hour)
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -q -o faulthandler_timeout=0 \

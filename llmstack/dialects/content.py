@@ -6,13 +6,13 @@ nothing has been promised, and another endpoint may still be asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from llmstack.dialects.translator import JSON, Piece
+from llmstack.dialects.translator import Piece
 
 
-__all__ = ["has_content"]
+__all__ = ["of_chat", "of_messages", "of_responses"]
 
 _OF_A_DELTA: Final = (
     *("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call"),
@@ -21,19 +21,13 @@ _OF_A_DELTA: Final = (
 _ORDINARY: Final = (None, "stop", "end_turn", "completed")
 
 
-def has_content(dialect: str, piece: Piece) -> bool:
-    """Whether *piece* has content for a caller who speaks *dialect*.
+def of_chat(piece: Piece) -> bool:
+    """Whether a chunk has content.
 
-    >>> has_content("chat", ("", {"choices": [{"delta": {"role": "assistant"}}]}))
+    >>> of_chat(("", {"choices": [{"delta": {"role": "assistant"}}]}))
     False
-    >>> has_content("messages", ("content_block_delta", {"delta": {"text": "Hi"}}))
-    True
     """
-    name, data = piece
-    return _TESTS[dialect](name, data)
-
-
-def _chat(_name: str, data: JSON) -> bool:
+    _, data = piece
     return any(
         choice.get("finish_reason") not in _ORDINARY
         or any(map((choice.get("delta") or {}).get, _OF_A_DELTA))
@@ -41,7 +35,13 @@ def _chat(_name: str, data: JSON) -> bool:
     )
 
 
-def _messages(name: str, data: JSON) -> bool:
+def of_messages(piece: Piece) -> bool:
+    """Whether an event of Messages has content.
+
+    >>> of_messages(("content_block_delta", {"delta": {"text": "Hi"}}))
+    True
+    """
+    name, data = piece
     if name == "content_block_start":
         return (data.get("content_block") or {}).get("type") not in {"text", "thinking"}
     delta: Mapping[str, Any] = data.get("delta") or {}
@@ -52,14 +52,9 @@ def _messages(name: str, data: JSON) -> bool:
     )
 
 
-def _responses(name: str, data: JSON) -> bool:
+def of_responses(piece: Piece) -> bool:
+    """Whether an event of Responses has content."""
+    name, data = piece
     if name == "response.output_item.added":
         return (data.get("item") or {}).get("type") not in {"message", "reasoning"}
     return name == "response.incomplete" or (name.endswith(".delta") and bool(data.get("delta")))
-
-
-_TESTS: Final[Mapping[str, Callable[[str, JSON], bool]]] = {
-    "chat": _chat,
-    "messages": _messages,
-    "responses": _responses,
-}

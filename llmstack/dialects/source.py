@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, final
 
 from attrs import define, field
 
 from llmstack.call import Usage
-from llmstack.dialects.content import has_content
+from llmstack.dialects.dialect import DIALECTS
 from llmstack.dialects.translator import Piece, StreamTranslator
-from llmstack.dialects.wire import TERMINAL, written
+from llmstack.dialects.wire import DONE, framed, written
 from llmstack.errors import (
     EmptyResponse,
     ProtocolError,
@@ -27,9 +27,6 @@ from llmstack.stream import Event, EventStream
 
 
 __all__ = ["TranslatedEvent", "TranslatedSource"]
-
-#: The last event of a chat, which is no JSON.
-DONE: Final = b"[DONE]"
 
 
 @final
@@ -46,8 +43,7 @@ class TranslatedEvent:
         """Encode *piece*."""
         name, said = piece
         data = written(said)
-        line = b"data: " + data + b"\n\n"
-        return cls(b"event: " + name.encode() + b"\n" + line if name else line, data, name)
+        return cls(framed(name, data), data, name)
 
 
 @final
@@ -144,10 +140,12 @@ class TranslatedSource:
             return []  # what counts is the end
         else:
             pieces = self.translator.take(event.event, _decoded(event.data))
-        self._begun = self._begun or any(has_content(self.asks, piece) for piece in pieces)
+        dialect = DIALECTS.get(self.asks)
+        # Of a dialect that somebody else brought it is not known what says nothing.
+        self._begun = self._begun or any(map(dialect.says, pieces) if dialect else pieces)
         events: list[Event] = [TranslatedEvent.of(piece) for piece in pieces]
-        if self._over and self.asks == "chat":
-            events.append(TranslatedEvent(TERMINAL, DONE))
+        if self._over and dialect and dialect.last:
+            events.append(TranslatedEvent(framed("", dialect.last), dialect.last))
         return events
 
 

@@ -1,6 +1,6 @@
 """The bytes of a stream's events: server-sent events, one JSON object in each.
 
-Chat has no names for its events and ends with `TERMINAL`; Messages and Responses name each
+Chat has no names for its events and ends with `DONE`; Messages and Responses name each
 event, and their last one is an event like the others.
 """
 
@@ -13,19 +13,20 @@ from typing import Final
 from llmstack.dialects.translator import JSON, Piece
 
 
-__all__ = ["TERMINAL", "encoded", "written"]
+__all__ = ["DONE", "encoded", "framed", "written"]
 
-#: What ends a chat stream.
-TERMINAL: Final = b"data: [DONE]\n\n"
+#: The data of the event that ends a chat stream. It is no JSON, and so no piece.
+DONE: Final = b"[DONE]"
 
 
-def encoded(pieces: Iterable[Piece], /) -> bytes:
-    r"""Return the bytes of *pieces*, one event after another.
+def encoded(pieces: Iterable[Piece], last: bytes = b"", /) -> bytes:
+    r"""Return the bytes of *pieces*, one event after another, and one of *last* if there is any.
 
     >>> encoded([("", {"id": "a"}), ("ping", {"type": "ping"})])
     b'data: {"id":"a"}\n\nevent: ping\ndata: {"type":"ping"}\n\n'
     """
-    return b"".join(map(_event, pieces))
+    said = [framed(name, written(data)) for name, data in pieces]
+    return b"".join([*said, framed("", last)] if last else said)
 
 
 def written(body: JSON, /) -> bytes:
@@ -37,7 +38,11 @@ def written(body: JSON, /) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _event(piece: Piece) -> bytes:
-    name, data = piece
-    line = b"data: " + written(data) + b"\n\n"
+def framed(name: str, data: bytes, /) -> bytes:
+    r"""Return the bytes of one event; *data* is JSON without a line break in it.
+
+    >>> framed("ping", b"{}")
+    b'event: ping\ndata: {}\n\n'
+    """
+    line = b"data: " + data + b"\n\n"
     return b"event: " + name.encode() + b"\n" + line if name else line

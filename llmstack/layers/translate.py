@@ -179,9 +179,9 @@ async def _answered(translator: Translator, request: Request, reply: Reply) -> R
         answer = Response(body, reply.status, reply.headers, reply.usage)
         answer.price = reply.price
         return answer
-    source = TranslatedSource(request.operation, reply, translator.stream(asked, at))
     held = None
     try:
+        source = TranslatedSource(request.operation, reply, translator.stream(asked, at))
         held = await source.preamble()
     finally:
         # Whatever the reason, a cancellation too: what is not handed up is closed.

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from llmstack.call import Usage
 from llmstack.errors import UpstreamError
 from llmstack.messages import Request
-from llmstack.providers.source import Progress
+from llmstack.providers.progress import Progress
 
 
 __all__ = ["Classify", "Format", "Headers", "Operation", "Write", "body_of"]

@@ -8,46 +8,27 @@ Errors: `ProtocolError` for a reply that its dialect does not allow. Events: non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llmstack.call import Usage
-from llmstack.dialects import chat, messages, responses
-from llmstack.dialects.translator import JSON, Piece
-from llmstack.dialects.wire import TERMINAL, encoded, written
+from llmstack.dialects.dialect import DIALECTS, Dialect
+from llmstack.dialects.wire import encoded, written
 from llmstack.errors import ProtocolError
 from llmstack.messages import EventStream, Response
 from llmstack.providers.estimate import estimated
+from llmstack.providers.progress import Progress
 from llmstack.providers.said import decoded
-from llmstack.providers.source import Progress
 from llmstack.providers.sse import SSEEvent, SSEParser
 
 
-__all__ = ["DIALECTS", "Dialect", "as_stream", "as_whole", "dialect_of"]
-
-
-@final
-@frozen
-class Dialect:
-    """How whole replies and streams of one operation say the same."""
-
-    assembled: Callable[[Iterable[Piece]], JSON]
-    pieces: Callable[[JSON], Sequence[Piece]]
-    terminal: bytes = b""
-
-
-#: By operation. What is not here is handed on only in the shape that was asked for.
-DIALECTS: Final[Mapping[str, Dialect]] = {
-    "chat": Dialect(chat.assembled, chat.pieces, TERMINAL),
-    "messages": Dialect(messages.assembled, messages.pieces),
-    "responses": Dialect(responses.assembled, responses.pieces),
-}
+__all__ = ["as_stream", "as_whole", "dialect_of"]
 
 
 def dialect_of(operation: str) -> Dialect:
-    """Return the dialect of *operation*; `ProtocolError` if it is spoken in one shape only."""
+    """Return the dialect of *operation*; `ProtocolError` if there is none: it has one shape."""
     dialect = DIALECTS.get(operation)
     if dialect is None:
         raise ProtocolError("the reply is whole where a stream was asked for, or the reverse")
@@ -62,7 +43,7 @@ def as_stream(
     if not isinstance(body, dict):
         raise ProtocolError("the reply is not a JSON object")
     try:
-        said = encoded(dialect.pieces(body)) + dialect.terminal
+        said = encoded(dialect.pieces(body), dialect.last)
     except RecursionError:
         raise ProtocolError("the reply is nested too deeply") from None
     # What was told in one piece of JSON may be as long in one event.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from attrs import Factory, define, field
 
@@ -29,13 +29,14 @@ from llmstack.providers.batch import Batch, Run
 from llmstack.providers.estimate import estimated
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.portions import Portions
+from llmstack.providers.progress import Progress
 from llmstack.providers.redact import conceal, request_id
 from llmstack.providers.secret import Secret
 from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
 from llmstack.stream import EventStream
 
 
-__all__ = ["EventSource", "Progress"]
+__all__ = ["EventSource"]
 
 #: Bytes of events that may come before the first content.
 PREAMBLE: Final = 256 << 10
@@ -46,54 +47,6 @@ TAIL: Final = 2.0
 #: Bytes from which on it pays to look for runs behind the first event, and how often to look.
 WORTH: Final = 2 << 10
 LOOKS: Final = 4
-
-
-class Progress(Protocol):
-    """How far one stream has come, in the words of its format. No I/O."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was content."""
-        ...
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing that comes now counts."""
-        ...
-
-    @property
-    def whole(self) -> bool:
-        """Whether the stream may end here: its terminal has been seen."""
-        ...
-
-    @property
-    def unsaid(self) -> SSEEvent | None:
-        """What a caller waits for at a good end and the provider has not said; None if nothing."""
-        ...
-
-    @property
-    def usage(self) -> Usage | None:
-        """Tokens so far, as far as the provider has said."""
-        ...
-
-    @property
-    def text(self) -> int:
-        """Bytes of content so far, or about as many."""
-        ...
-
-    def take(self, data: bytes, name: str, /) -> bool:
-        """Learn from one event; return whether it is to be handed on.
-
-        Raises what an error event means.
-        """
-        ...
-
-    def run(self, chunk: bytes, /) -> tuple[int, int]:
-        """Learn from ordinary events that *chunk* begins with, all to be handed on.
-
-        Returns how many they are, each whole and with content, and how many bytes they take.
-        """
-        ...
 
 
 @final

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmstack.dialects.content import has_content
+from llmstack.dialects.content import of_chat, of_messages, of_responses
 
 
 def delta(**said: object) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def finish(reason: str | None) -> dict[str, Any]:
 )
 def test_of_chat(data: dict[str, Any], counts: object) -> None:
     """Text, reasoning, a refusal, a tool call; and a finish that says more than stop."""
-    assert counts is has_content("chat", ("", data))
+    assert counts is of_chat(("", data))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_of_chat(data: dict[str, Any], counts: object) -> None:
 )
 def test_of_messages(name: str, data: dict[str, Any], counts: object) -> None:
     """A piece of a block that is not empty, a tool, or an end that says more than end_turn."""
-    assert counts is has_content("messages", (name, data))
+    assert counts is of_messages((name, data))
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_of_messages(name: str, data: dict[str, Any], counts: object) -> None:
 )
 def test_of_responses(name: str, data: dict[str, Any], counts: object) -> None:
     """A delta that is not empty, a call, or an end before the end."""
-    assert counts is has_content("responses", (name, data))
+    assert counts is of_responses((name, data))

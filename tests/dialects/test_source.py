@@ -177,6 +177,21 @@ def test_it_is_handed_up_at_the_first_content_that_the_caller_can_get() -> None:
     assert 10.0 == run_virtual(main())[0]
 
 
+def test_in_a_dialect_that_somebody_brought_every_piece_counts() -> None:
+    """It is not known what says nothing in it; and its last event is one of its own."""
+    script = ScriptedSource([said(""), 5.0, said("a"), 5.0, said("b")])
+
+    async def main() -> tuple[float, list[bytes]]:
+        source = TranslatedSource("acme.generate", EventStream(script), Loud())
+        stream = EventStream(source, held=await source.preamble())
+        begun = asyncio.get_running_loop().time()
+        return begun, [event.data async for event in stream]
+
+    begun, events = run_virtual(main())[0]
+
+    assert (5.0, ["A", "B", "end"]) == (begun, list(map(_text, events)))
+
+
 def broken(cause: Exception | None) -> StreamBroken:
     error = StreamBroken("cut", endpoint="eu", status=200, request_id="r1")
     error.__cause__ = cause

@@ -8,7 +8,7 @@ from typing import Any, Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.dialects.wire import TERMINAL, encoded, written
+from llmstack.dialects.wire import DONE, encoded, framed, written
 from llmstack.providers.sse import SSEParser
 
 
@@ -34,13 +34,14 @@ def test_an_event_is_its_name_and_its_data() -> None:
     assert b'data: {"a":[1,"\\u00e9"]}\n\n' == encoded([("", data)])
     assert b'event: ping\ndata: {"a":[1,"\\u00e9"]}\n\n' == encoded([("ping", data)])
     assert b'{"a":[1,"\\u00e9"]}' == written(data)
-    assert b"data: [DONE]\n\n" == TERMINAL
+    assert b"data: {}\n\n" == framed("", b"{}")
+    assert b"data: {}\n\ndata: [DONE]\n\n" == encoded([("", {})], DONE)
 
 
 @given(said=pieces)
 def test_what_is_written_is_read(said: list[tuple[str, dict[str, Any]]]) -> None:
     """Every event comes back from the parser, whatever its texts are, and nothing else."""
-    events = SSEParser().feed(encoded(said) + TERMINAL)
+    events = SSEParser().feed(encoded(said, DONE))
 
     read = [(event.event, json.loads(event.data)) for event in events[:-1]]
     assert said == read

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from llmstack.dialects import chat, messages, responses
 from llmstack.dialects.translator import Piece
-from llmstack.dialects.wire import TERMINAL, encoded
+from llmstack.dialects.wire import DONE, encoded
 
 
 __all__ = ["ANSWERS", "Said", "body_of", "bytes_of", "heard", "stream_of"]
@@ -189,7 +189,7 @@ def _stored(last: Piece) -> Piece:
 
 def bytes_of(dialect: str, pieces: Sequence[Piece], *, whole: bool = True) -> bytes:
     """The events as they are written, and what ends a *whole* stream of chat."""
-    return encoded(pieces) + (TERMINAL if whole and dialect == "chat" else b"")
+    return encoded(pieces, DONE if whole and dialect == "chat" else b"")
 
 
 def heard(dialect: str, body: Mapping[str, Any]) -> tuple[str, list[Any], tuple[int, int, int]]:

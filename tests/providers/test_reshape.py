@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llmstack.call import Usage
 from llmstack.dialects import chat, messages, responses
+from llmstack.dialects.dialect import DIALECTS, Dialect
 from llmstack.dialects.wire import encoded
 from llmstack.errors import (
     BadRequest,
@@ -31,7 +32,7 @@ from llmstack.providers.leaf import Leaf
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.openai.classify import classify
 from llmstack.providers.openai.progress import Progress
-from llmstack.providers.reshape import DIALECTS, Dialect, as_stream, as_whole
+from llmstack.providers.reshape import as_stream, as_whole
 from llmstack.providers.transport import Transport
 from llmstack.testing.upstream import Step, fin, stall
 from llmstack.testing.virtual import run_virtual
@@ -293,8 +294,8 @@ def test_a_dialect_that_goes_too_deep_is_told() -> None:
 
     async def main() -> None:
         for shape in (
-            lambda: as_stream(Dialect(deep, deep), Response(b"{}"), Progress(), int),
-            lambda: as_whole(Dialect(deep, deep), []),
+            lambda: as_stream(Dialect(deep, deep, bool), Response(b"{}"), Progress(), int),
+            lambda: as_whole(Dialect(deep, deep, bool), []),
         ):
             with pytest.raises(ProtocolError, match="nested too deeply"):
                 shape()

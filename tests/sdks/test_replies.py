@@ -15,7 +15,7 @@ from attrs import define, field
 
 import llmstack as ls
 from llmstack.dialects import chat as dialect_chat
-from llmstack.dialects.wire import TERMINAL, encoded
+from llmstack.dialects.wire import DONE, encoded
 from llmstack.testing.provider import FakeProvider
 from llmstack.testing.upstream import (
     Peer,
@@ -119,7 +119,7 @@ def calling(stream: bool) -> ls.Reply:
     raw = json.dumps(body).encode()
     if not stream:
         return ls.Response(raw)
-    return ls.Response(encoded(dialect_chat.pieces(body)) + TERMINAL)
+    return ls.Response(encoded(dialect_chat.pieces(body), DONE))
 
 
 @STREAMED

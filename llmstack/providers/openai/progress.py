@@ -19,6 +19,7 @@ from typing import Any, Final, final
 from attrs import define, field
 
 from llmstack.call import Usage
+from llmstack.dialects.wire import DONE
 from llmstack.errors import Overloaded, ProtocolError, ServerError, UpstreamError
 from llmstack.providers.estimate import text_bytes
 from llmstack.providers.openai.classify import classify
@@ -31,7 +32,6 @@ from llmstack.providers.template import Shape, Template
 __all__ = ["Progress", "failed_finish", "has_content"]
 
 CHOICES: Final = 128
-DONE: Final = b"[DONE]"
 #: OpenAI pads with another string; nothing varies between the text and it.
 SHAPE: Final = Shape.of(
     *("content", "reasoning_content", "reasoning", "refusal", "arguments"),

@@ -17,6 +17,7 @@ from typing import Any, Final, final
 from attrs import define, field
 
 from llmstack.call import Usage
+from llmstack.dialects.wire import DONE
 from llmstack.errors import ProtocolError, UpstreamError
 from llmstack.providers.estimate import text_bytes
 from llmstack.providers.openai.classify import classify
@@ -26,7 +27,6 @@ from llmstack.providers.said import as_object, decoded
 
 __all__ = ["ResponsesProgress", "failed", "says"]
 
-DONE: Final = b"[DONE]"
 #: Items that are empty when they are added.
 SPOKEN: Final = frozenset({"message", "reasoning"})
 _TEXTS: Final = ("text", "refusal", "encrypted_content")
