@@ -287,16 +287,24 @@ def test_tokens_are_counted(way: str) -> None:
     assert apart(main) > 0
 
 
-def test_embeddings_and_models_are_heard() -> None:
+@WAY
+def test_embeddings_and_models_are_heard(way: str) -> None:
     """As vectors and as names."""
 
-    async def main() -> tuple[int, list[str]]:
-        async with (
-            FakeProvider() as provider,
-            gateway(provider.base_url, "chat") as url,
-            sdk(url) as client,
-        ):
+    def ask_now(url: str) -> tuple[int, list[str]]:
+        with openai.OpenAI(base_url=url, api_key="sk", max_retries=0) as client:
+            made = client.embeddings.create(model="chat", input=["a", "b"])
+            return len(made.data), [model.id for model in client.models.list()]
+
+    async def asked(url: str) -> tuple[int, list[str]]:
+        if way == "sync":
+            return await asyncio.to_thread(ask_now, url)
+        async with sdk(url) as client:
             made = await client.embeddings.create(model="chat", input=["a", "b"])
             return len(made.data), [model.id async for model in client.models.list()]
+
+    async def main() -> tuple[int, list[str]]:
+        async with FakeProvider() as provider, gateway(provider.base_url, "chat") as url:
+            return await asked(url)
 
     assert (2, ["chat"]) == apart(main)
