@@ -14,6 +14,7 @@ Errors: `ProtocolError`. Events: none.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any, Final, final
@@ -24,7 +25,7 @@ from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
 
 
-__all__ = ["assembled", "pieces"]
+__all__ = ["assembled", "call_id", "pieces"]
 
 #: Said at the end of a stream, and null at its start.
 _LAST: Final = ("stop_reason", "stop_sequence", "stop_details")
@@ -32,6 +33,7 @@ _LAST: Final = ("stop_reason", "stop_sequence", "stop_details")
 KINDS: Final = (*("content_block_start", "content_block_delta", "message_delta", "message_stop"),)
 #: Reasons to stop after which an input may be half there.
 _CUT: Final = ("max_tokens", "model_context_window_exceeded", "refusal")
+_FOREIGN: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def assembled(pieces: Iterable[Piece], /) -> JSON:
@@ -64,6 +66,11 @@ def pieces(body: JSON, /) -> list[Piece]:
         {"type": "message_stop"},
     ]
     return [(event["type"], event) for event in said]
+
+
+def call_id(given: str, otherwise: str) -> str:
+    """Return *given*, or else *otherwise*, in the alphabet that ids of calls have here."""
+    return _FOREIGN.sub("_", given or otherwise)
 
 
 def _block_events(index: int, block: JSON) -> Iterator[JSON]:

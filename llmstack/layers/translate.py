@@ -47,7 +47,7 @@ log: Final = structlog.get_logger("llmstack")
 
 #: Fields that one line of the log names.
 NAMED: Final = 16
-_PATH: Final = re.compile(r"[A-Za-z0-9_.*\[\]]{1,64}")
+_PATH: Final = re.compile(r"[A-Za-z0-9_.*?\[\]]{1,96}")
 
 #: Of those that fit, the first is taken: the one that speaks the nearest dialect.
 TRANSLATORS: Final[tuple[Translator, ...]] = (

@@ -9,6 +9,7 @@ import pytest
 
 from llmstack.dialects import chat, messages
 from llmstack.dialects.chat_over_messages import ChatOverMessages
+from llmstack.dialects.messages_over_chat import MessagesOverChat
 from llmstack.dialects.responses_over_chat import ResponsesOverChat
 from llmstack.dialects.translator import Translated
 from llmstack.errors import ProtocolError
@@ -55,7 +56,7 @@ def test_an_instruction_before_a_question_is_of_the_system() -> None:
 
 def test_a_turn_that_says_nothing_is_told() -> None:
     """It cannot be said, and without it the assistant's turn is gone on with."""
-    assert ("messages.*.content",) == conversation(
+    assert ("messages[*].content",) == conversation(
         ("user", "a"), ("assistant", "b"), ("user", " ")
     ).dropped
 
@@ -134,3 +135,20 @@ def test_two_calls_under_one_index_are_no_reply() -> None:
 
     with pytest.raises(ProtocolError, match="two tool calls have one index"):
         chat.assembled([("", chunk) for chunk in (*two, END)])
+
+
+@pytest.mark.parametrize("empty", [[], {}, "", None])
+def test_what_is_empty_is_nothing_to_a_caller_of_messages(empty: object) -> None:
+    """In PHP an empty object is written as an empty array."""
+    deltas: list[object] = [
+        {"content": "Hi", "tool_calls": empty},
+        empty,
+        {"tool_calls": [{"index": 0, "function": empty}]},
+        {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]},
+    ]
+    translator = MessagesOverChat().stream(ASKED, 1.0)
+    chunks = [{"id": "c", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    said = [piece for chunk in chunks for piece in translator.take("", chunk)]
+    whole = messages.assembled([*said, *translator.end()])
+
+    assert ["text", "tool_use"] == [block["type"] for block in whole["content"]]

@@ -1,4 +1,4 @@
-"""What becomes of each field of a chat request: the tables, and the two rules that they settle.
+"""What becomes of each field of a chat request: the tables, and the rule that they settle.
 
 A field that is in no table is dropped and told. A value that asks for nothing (null, or what
 the table `NEUTRAL` has) is left out without a word. Errors: `Untranslatable`.
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmstack.dialects.translator import JSON
-from llmstack.errors import Untranslatable
+from llmstack.dialects.place import Place
 
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "TIERS",
     "TRANSLATED",
     "left_out",
-    "rest",
 ]
 
 #: Messages has no request without a limit: this one is set where the caller sets none.
@@ -99,22 +97,12 @@ EFFORTS: Final[Mapping[str, str]] = {
 TIERS: Final[Mapping[str, str]] = {"auto": "auto", "default": "standard_only"}
 
 
-def left_out(body: JSON, /) -> list[str]:
-    """Return the fields of *body* that are dropped; raise for one that is refused."""
-    dropped = []
-    for name, value in body.items():
-        if value is None or name in TRANSLATED or value in NEUTRAL.get(name, ()):
-            continue
-        if name in REFUSED:
-            raise Untranslatable(f"{name}: {REFUSED[name]}")
-        dropped.append(name)
-    return dropped
-
-
-def rest(value: JSON, known: tuple[str, ...], path: str) -> list[str]:
-    """Return the paths of what *value* says besides what is *known*."""
-    return [
-        f"{path}.{name}"
-        for name, said in value.items()
-        if name not in known and said is not None and said != []
-    ]
+def left_out(asked: Place, /) -> None:
+    """Drop the fields that can be left out; raise for one that is refused."""
+    silent = []
+    for name, value in asked.fields().items():
+        if value in (None, *NEUTRAL.get(name, ())):
+            silent.append(name)
+        elif name in REFUSED:
+            raise asked[name].refusal(REFUSED[name])
+    asked.rest(*TRANSLATED, *silent)

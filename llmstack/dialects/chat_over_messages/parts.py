@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmstack.dialects.chat_over_messages.fields import rest
-from llmstack.dialects.chat_over_messages.shapes import a_list, a_text, an_object
-from llmstack.dialects.translator import JSON
-from llmstack.errors import Untranslatable
+from llmstack.dialects.place import Place
 
 
 __all__ = ["IMAGES", "PARTS", "blocks", "text_block"]
@@ -43,56 +40,51 @@ def text_block(text: str) -> list[Block]:
     return [{"type": "text", "text": text}] if text.strip() else []
 
 
-def _text(part: JSON, path: str, dropped: list[str]) -> list[Block]:
-    dropped += rest(part, ("type", "text"), path)
-    return text_block(a_text(part.get("text"), f"{path}.text"))
+def _text(part: Place) -> list[Block]:
+    part.rest("type", "text")
+    return text_block(part["text"].text())
 
 
-def _refusal(part: JSON, path: str, dropped: list[str]) -> list[Block]:
-    dropped += rest(part, ("type", "refusal"), path)
-    return text_block(a_text(part.get("refusal"), f"{path}.refusal"))
+def _refusal(part: Place) -> list[Block]:
+    part.rest("type", "refusal")
+    return text_block(part["refusal"].text())
 
 
-def _image(part: JSON, path: str, dropped: list[str]) -> list[Block]:
-    dropped += rest(part, ("type", "image_url"), path)
-    image = an_object(part.get("image_url"), f"{path}.image_url")
-    known = ("url", "detail") if image.get("detail") == "auto" else ("url",)
-    dropped += rest(image, known, f"{path}.image_url")
-    where = f"{path}.image_url.url"
-    return [{"type": "image", "source": _source(a_text(image.get("url"), where), where)}]
+def _image(part: Place) -> list[Block]:
+    part.rest("type", "image_url")
+    image = part["image_url"]
+    image.rest("url", *(["detail"] if image["detail"].value == "auto" else []))
+    return [{"type": "image", "source": _source(image["url"])}]
 
 
-def _source(url: str, path: str) -> Block:
+def _source(place: Place) -> Block:
     """The image at an address, or the one that is written in it."""
+    url = place.text()
     scheme = url[:8].lower()
     if scheme == "https://":
         return {"type": "url", "url": url}
     head, comma, data = url.partition(",")
     kind, *more = head[5:].lower().split(";")
     if not scheme.startswith("data:") or not comma:
-        raise Untranslatable(f"{path}: Messages takes https: and data: only")
+        raise place.refusal("Messages takes https: and data: only")
     if kind not in IMAGES or "base64" not in more:
-        raise Untranslatable(f"{path}: Messages takes base64 of gif, jpeg, png and webp only")
+        raise place.refusal("Messages takes base64 of gif, jpeg, png and webp only")
     return {"type": "base64", "media_type": IMAGES[kind], "data": data}
 
 
-_MAKES: Final[Mapping[str, Callable[[JSON, str, list[str]], list[Block]]]] = {
+_MAKES: Final[Mapping[str, Callable[[Place], list[Block]]]] = {
     "text": _text,
     "refusal": _refusal,
     "image_url": _image,
 }
 
 
-def blocks(content: object, role: str, path: str, dropped: list[str]) -> list[Block]:
-    """Return the blocks of *content*, a text or a list of parts; what is left out is told."""
-    if isinstance(content, str):
-        return text_block(content)
+def blocks(content: Place, role: str) -> list[Block]:
+    """Return the blocks of *content*, a text or a list of parts."""
+    if isinstance(content.value, str):
+        return text_block(content.value)
     made = []
-    for index, each in enumerate(a_list(content, path)):
-        where = f"{path}.{index}"
-        part = an_object(each, where)
-        kind = a_text(part.get("type"), f"{where}.type")
-        if kind not in PARTS[role]:
-            raise Untranslatable(f"{where}: Messages has no such part in this place")
-        made += _MAKES[kind](part, where, dropped)
+    for part in content.each():
+        kind = part["type"].one_of(PARTS[role], "Messages has no such part in this place")
+        made += _MAKES[kind](part)
     return made

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from llmstack.dialects.heard import the
+from llmstack.dialects.shapes import is_whole
 from llmstack.dialects.translator import JSON
 from llmstack.errors import ProtocolError
 
 
-__all__ = ["FINISH", "finish_of", "older", "reply", "the", "usage_of", "written"]
-
-Kind = TypeVar("Kind")
+__all__ = ["FINISH", "finish_of", "older", "reply", "usage_of", "written"]
 
 #: Why the reply ended. What is cut short at the provider is cut short to the caller.
 FINISH: Final[Mapping[str, str]] = {
@@ -29,14 +29,6 @@ FINISH: Final[Mapping[str, str]] = {
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
 }
-
-
-def the(kind: type[Kind], source: JSON, name: str) -> Kind:
-    """Return what *source* has under *name*, if it is of *kind*."""
-    value = source.get(name)
-    if not isinstance(value, kind):
-        raise ProtocolError(f"the {name} of a Messages reply is missing or malformed")
-    return value
 
 
 def older(asked: JSON) -> bool:
@@ -62,7 +54,7 @@ def usage_of(usage: object) -> dict[str, Any] | None:
     if not usage or not isinstance(usage, Mapping):
         return None
     read, wrote, fresh, out = (
-        count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+        count if is_whole(count) else 0
         for count in (
             usage.get("cache_read_input_tokens"),
             usage.get("cache_creation_input_tokens"),
@@ -78,7 +70,7 @@ def usage_of(usage: object) -> dict[str, Any] | None:
     }
     details = usage.get("output_tokens_details")
     thought = details.get("thinking_tokens") if isinstance(details, Mapping) else None
-    if isinstance(thought, int) and not isinstance(thought, bool) and thought >= 0:
+    if is_whole(thought):
         made["completion_tokens_details"] = {"reasoning_tokens": thought}
     return made
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Final, final
 
 from attrs import define, field
 
-from llmstack.dialects.chat_over_messages.reply import finish_of, older, the, usage_of, written
+from llmstack.dialects.chat_over_messages.reply import finish_of, older, usage_of, written
+from llmstack.dialects.heard import the
 from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
 

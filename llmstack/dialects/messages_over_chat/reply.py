@@ -11,11 +11,12 @@ Errors: `ProtocolError`.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from llmstack.dialects.heard import objects_of, text_of, the
+from llmstack.dialects.messages import call_id
+from llmstack.dialects.shapes import is_whole, object_in
 from llmstack.dialects.translator import JSON
 from llmstack.errors import ProtocolError
 
@@ -24,13 +25,11 @@ __all__ = [
     "CUT",
     "FINISHES",
     "arguments_in",
-    "call_id",
     "finish_of",
     "first_choice",
     "message",
     "reply",
     "stop_reason",
-    "text_in",
     "tokens",
 ]
 
@@ -44,7 +43,6 @@ FINISHES: Final[Mapping[str, str]] = {
 }
 #: Finishes after which a call may be half there.
 CUT: Final = ("length", "content_filter")
-_ODD: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def reply(body: JSON, asked: JSON) -> JSON:
@@ -52,11 +50,10 @@ def reply(body: JSON, asked: JSON) -> JSON:
     choice = first_choice(body)
     if choice is None:
         raise ProtocolError("the reply has no choice")
-    said = choice.get("message")
-    if not isinstance(said, dict):
-        raise ProtocolError("the choice has no message")
+    said = the(dict, choice, "message")
     finish = finish_of(choice)
-    texts = [text for text in (text_in(said, "content"), text_in(said, "refusal")) if text]
+    refusal = text_of(said.get("refusal"), "the refusal")
+    texts = [text for text in (text_of(said.get("content"), "the content"), refusal) if text]
     content: list[JSON] = [{"type": "text", "text": text} for text in texts]
     whole = message(body, asked)
     cut = finish in CUT
@@ -65,7 +62,7 @@ def reply(body: JSON, asked: JSON) -> JSON:
         for n, call in enumerate(_calls(said))
         if not cut or _function(call)
     ]
-    reason = stop_reason(finish, refused=bool(text_in(said, "refusal")), calls=bool(calls))
+    reason = stop_reason(finish, refused=bool(refusal), calls=bool(calls))
     return {
         **whole,
         "content": [*content, *calls],
@@ -97,12 +94,7 @@ def _model(body: JSON, asked: JSON) -> str:
 
 def first_choice(body: JSON) -> JSON | None:
     """Return the choice with the index 0; None if *body*, a reply or a chunk, has none."""
-    choices = body.get("choices")
-    if choices is not None and not isinstance(choices, list):
-        raise ProtocolError("the choices are no list")
-    for choice in choices or ():
-        if not isinstance(choice, dict):
-            raise ProtocolError("a choice is no object")
+    for choice in objects_of(body.get("choices"), "choices"):
         if choice.get("index", 0) == 0:
             return choice
     return None
@@ -128,20 +120,9 @@ def stop_reason(finish: str | None, *, refused: bool, calls: bool) -> str:
     return "tool_use" if calls else "end_turn"
 
 
-def text_in(said: JSON, name: str) -> str:
-    """Return a text of a message or a delta; "" if it has none."""
-    text = said.get(name)
-    if text is not None and not isinstance(text, str):
-        raise ProtocolError(f"the {name} is no text")
-    return text or ""
-
-
 def _calls(said: JSON) -> Iterator[JSON]:
     """Yield the calls of a message, and the one that older hosts put beside them."""
-    calls = said.get("tool_calls") or []
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise ProtocolError("the tool calls are no list of objects")
-    yield from calls
+    yield from objects_of(said.get("tool_calls") or None, "tool_calls")
     if said.get("function_call") is not None:
         yield {"function": said["function_call"]}
 
@@ -149,7 +130,9 @@ def _calls(said: JSON) -> Iterator[JSON]:
 def _function(call: JSON) -> JSON:
     """Return the function of a call; an empty object if it has none, or one without a name."""
     function = call.get("function")
-    return function if isinstance(function, dict) and text_in(function, "name") else {}
+    if isinstance(function, dict) and text_of(function.get("name"), "the name of a tool call"):
+        return function
+    return {}
 
 
 def _block(call: JSON, otherwise: str, *, cut: bool) -> JSON:
@@ -157,36 +140,23 @@ def _block(call: JSON, otherwise: str, *, cut: bool) -> JSON:
     function = _function(call)
     if not function:
         raise ProtocolError("a tool call has no function with a name")
+    arguments = text_of(function.get("arguments"), "the text of a tool call")
     return {
         "type": "tool_use",
-        "id": call_id(text_in(call, "id"), otherwise),
+        "id": call_id(text_of(call.get("id"), "the id of a tool call"), otherwise),
         "name": function["name"],
-        "input": arguments_in(text_in(function, "arguments"), cut=cut),
+        "input": arguments_in(arguments, cut=cut),
     }
-
-
-def call_id(given: str, otherwise: str) -> str:
-    """Return an id that a Messages endpoint takes, too, should the conversation go there."""
-    return _ODD.sub("_", given or otherwise)
 
 
 def arguments_in(text: str, *, cut: bool) -> JSON:
     """Return the object that *text* is; an empty one for nothing, or for what was *cut*."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant) if text.strip() else {}
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict):
+    value = object_in(text)
+    if value is not None:
         return value
     if cut:
         return {}
-    # Without a cause, which would hold the text.
     raise ProtocolError("the arguments of a tool call are no JSON object")
-
-
-def _no_constant(name: str) -> object:
-    """Refuse NaN and the infinities, which are not JSON."""
-    raise ValueError(name)
 
 
 def tokens(usage: object) -> JSON:
@@ -217,5 +187,4 @@ def tokens(usage: object) -> JSON:
 
 def _count(said: JSON, name: str) -> int:
     value = said.get(name)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return max(value, 0) if whole else 0  # type: ignore[type-var, return-value]
+    return value if is_whole(value) else 0

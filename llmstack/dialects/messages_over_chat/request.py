@@ -8,22 +8,13 @@ Errors: `Untranslatable`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmstack.dialects.messages_over_chat.fields import (
-    Dropped,
-    as_list,
-    as_object,
-    as_text,
-    cannot,
-    whole,
-)
 from llmstack.dialects.messages_over_chat.tools import tools
 from llmstack.dialects.messages_over_chat.turns import conversation
+from llmstack.dialects.place import Place, top
 from llmstack.dialects.translator import JSON, Translated
-from llmstack.errors import Untranslatable
 
 
 __all__ = ["BUDGETS", "DROPPED", "EFFORTS", "REFUSED", "TIERS", "TRANSLATED", "request"]
@@ -74,112 +65,80 @@ STOPS: Final = 4
 IDENTIFIER: Final = 64
 #: Structured output wants a name, and nobody reads it.
 FORMAT: Final = "output"
-_FIELD: Final = re.compile(r"[a-z_]{1,40}")
 
 
 def request(body: JSON, limit: str) -> Translated:
     """Return *body* in the other dialect; the field *limit* says how long the reply may be."""
-    dropped = Dropped()
-    _survey(body, dropped)
-    chat: dict[str, Any] = {"model": as_text(body.get("model"), "model")}
-    chat["messages"] = conversation(body.get("system"), body.get("messages"), dropped)
-    if body.get("max_tokens") is not None:
-        chat[limit] = whole(body["max_tokens"], "max_tokens")
-    chat |= _sampling(body)
-    chat |= tools(body, dropped)
-    chat |= _output(body, dropped)
-    chat |= _service(body, dropped)
-    if body.get("stream") is not None:
-        chat["stream"] = body["stream"] is True
+    asked = top(body, "chat completions")
+    for name, value in body.items():
+        if name in REFUSED and value not in (None, []):
+            raise asked[name].refusal()
+    asked.rest(*TRANSLATED, *REFUSED)
+    chat: dict[str, Any] = {"model": asked["model"].text()}
+    chat["messages"] = conversation(asked["system"], asked["messages"])
+    if asked["max_tokens"].given:
+        chat[limit] = asked["max_tokens"].count()
+    chat |= _sampling(asked) | tools(asked) | _output(asked) | _service(asked)
+    if asked["stream"].given:
+        chat["stream"] = asked["stream"].value is True
     if chat.get("stream"):
         chat["stream_options"] = {"include_usage": True}
-    return Translated(chat, dropped.paths)
+    return Translated(chat, asked.dropped)
 
 
-def _survey(body: JSON, dropped: Dropped) -> None:
-    """Refuse and tell what is not said at all."""
-    for name in body:
-        if body[name] is None or name in TRANSLATED:
-            continue
-        if name not in REFUSED:
-            dropped.tell(name if _FIELD.fullmatch(name) else "?")
-        elif body[name] != []:
-            raise cannot(name)
-
-
-def _sampling(body: JSON) -> JSON:
-    said: dict[str, Any] = {}
-    for name in ("temperature", "top_p"):
-        value = body.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-            raise Untranslatable(f"{name} is not a number")
-        said |= {} if value is None else {name: value}
-    stops = body.get("stop_sequences")
-    if stops:
-        given = as_list(stops, "stop_sequences")
-        if len(given) > STOPS:
-            raise cannot(f"more than {STOPS} stop_sequences")
-        said["stop"] = [as_text(each, f"stop_sequences.{n}") for n, each in enumerate(given)]
+def _sampling(asked: Place) -> dict[str, Any]:
+    names = ("temperature", "top_p")
+    said: dict[str, Any] = {n: asked[n].number() for n in names if asked[n].given}
+    stops = asked["stop_sequences"]
+    if not stops.value:
+        return said
+    said["stop"] = [each.text() for each in stops.each()]
+    if len(said["stop"]) > STOPS:
+        raise stops.refusal(f"chat completions have {STOPS} of them at the most")
     return said
 
 
-def _output(body: JSON, dropped: Dropped) -> JSON:
+def _output(asked: Place) -> dict[str, Any]:
     """Return how much the model is to think, and what its answer is to look like."""
-    given = body.get("output_config")
-    config = {} if given is None else as_object(given, "output_config")
-    dropped.rest(config, "output_config", ("effort", "format"))
-    effort = config.get("effort")
-    if effort is not None and effort not in EFFORTS:
-        raise cannot("output_config.effort")
-    effort = _thought(body.get("thinking"), effort, dropped)
+    config = asked["output_config"].otherwise({})
+    config.rest("effort", "format")
+    effort = config["effort"].one_of(EFFORTS) if config["effort"].given else None
+    effort = _thought(asked["thinking"], effort)
     said: dict[str, Any] = {} if effort is None else {"reasoning_effort": effort}
-    for value, path in (
-        (body.get("output_format"), "output_format"),
-        (config.get("format"), "output_config.format"),
-    ):
-        said |= {} if value is None else {"response_format": _format(value, path, dropped)}
+    for form in (asked["output_format"], config["format"]):
+        said |= {"response_format": _format(form)} if form.given else {}
     return said
 
 
-def _thought(value: object, effort: str | None, dropped: Dropped) -> str | None:
+def _thought(thinking: Place, effort: str | None) -> str | None:
     """Return the effort that is asked for, in words or by a budget; words come first."""
-    if value is None:
+    if not thinking.given:
         return effort
-    thinking = as_object(value, "thinking")
-    dropped.rest(thinking, "thinking", ("type", "budget_tokens"))
-    if thinking.get("type") != "enabled" or effort is not None:
-        dropped.tell("thinking")
+    thinking.rest("type", "budget_tokens")
+    if thinking["type"].value != "enabled" or effort is not None:
+        thinking.drop()
         return effort
-    budget = whole(thinking.get("budget_tokens"), "thinking.budget_tokens")
+    budget = thinking["budget_tokens"].count()
     return next((name for below, name in BUDGETS if budget < below), "high")
 
 
-def _format(value: object, path: str, dropped: Dropped) -> JSON:
-    given = as_object(value, path)
-    if given.get("type") != "json_schema":
-        raise cannot(f"{path}.type")
-    dropped.rest(given, path, ("type", "schema"))
-    schema = as_object(given.get("schema"), f"{path}.schema")
+def _format(given: Place) -> JSON:
+    given["type"].one_of(("json_schema",))
+    given.rest("type", "schema")
     # The other dialect's promise is that the answer fits.
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": FORMAT, "schema": schema, "strict": True},
-    }
+    schema = {"name": FORMAT, "schema": given["schema"].fields(), "strict": True}
+    return {"type": "json_schema", "json_schema": schema}
 
 
-def _service(body: JSON, dropped: Dropped) -> JSON:
+def _service(asked: Place) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    if body.get("metadata") is not None:
-        metadata = as_object(body["metadata"], "metadata")
-        dropped.rest(metadata, "metadata", ("user_id",))
-        user = metadata.get("user_id")
-        if user is not None and len(as_text(user, "metadata.user_id")) <= IDENTIFIER:
-            said["safety_identifier"] = user
-        elif user is not None:
-            dropped.tell("metadata.user_id")
-    tier = body.get("service_tier")
-    if tier is not None:
-        if as_text(tier, "service_tier") not in TIERS:
-            raise cannot("service_tier")
-        said["service_tier"] = TIERS[tier]
+    metadata, tier = asked["metadata"].otherwise({}), asked["service_tier"]
+    metadata.rest("user_id")
+    user = metadata["user_id"]
+    if user.given and len(user.text()) > IDENTIFIER:
+        user.drop()
+    elif user.given:
+        said["safety_identifier"] = user.text()
+    if tier.given:
+        said["service_tier"] = TIERS[tier.one_of(TIERS)]
     return said

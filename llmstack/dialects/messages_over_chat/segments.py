@@ -14,7 +14,8 @@ from typing import final
 
 from attrs import define, field
 
-from llmstack.dialects.messages_over_chat.reply import arguments_in, call_id
+from llmstack.dialects.messages import call_id
+from llmstack.dialects.messages_over_chat.reply import arguments_in
 from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
 

@@ -18,13 +18,13 @@ from typing import Any, Final, final
 
 from attrs import define, field
 
+from llmstack.dialects.heard import object_of, objects_of, text_of
 from llmstack.dialects.messages_over_chat.reply import (
     CUT,
     finish_of,
     first_choice,
     message,
     stop_reason,
-    text_in,
     tokens,
 )
 from llmstack.dialects.messages_over_chat.segments import Call, Line
@@ -84,9 +84,7 @@ class Stream:
             start = message(data, self.asked)
             self._id = start["id"]
             yield _event("message_start", {"message": start})
-        delta = choice.get("delta") or {}
-        if not isinstance(delta, dict):
-            raise ProtocolError("a delta is no object")
+        delta = object_of(choice.get("delta") or None, "the delta")
         self._hear(delta)
         yield from self._line.advance()
         self._finish = finish_of(choice)
@@ -99,33 +97,33 @@ class Stream:
         yield from self._line.finish(cut=self._finish in CUT)
 
     def _hear(self, delta: JSON) -> None:
-        for name in ("content", "refusal"):
-            text = text_in(delta, name)
-            if text:
-                self._line.text(text, refusal=name == "refusal")
-                self._refused = self._refused or name == "refusal"
-        calls = delta.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise ProtocolError("the tool calls are no list")
-        for call in calls:
+        content = text_of(delta.get("content"), "the content")
+        if content:
+            self._line.text(content, refusal=False)
+        refusal = text_of(delta.get("refusal"), "the refusal")
+        if refusal:
+            self._line.text(refusal, refusal=True)
+            self._refused = True
+        for call in objects_of(delta.get("tool_calls") or None, "tool_calls"):
             self._call(call)
         if delta.get("function_call") is not None:
             self._call({"index": _LEGACY, "function": delta["function_call"]})
 
-    def _call(self, said: object) -> None:
+    def _call(self, said: JSON) -> None:
         """Add to the call of that index; one without an index is a call of its own."""
-        if not isinstance(said, dict):
-            raise ProtocolError("a tool call is no object")
-        function = said.get("function") or {}
+        function = object_of(said.get("function") or None, "the function of a tool call")
         index = said.get("index", len(self._calls))
-        if not isinstance(function, dict) or not isinstance(index, int):
-            raise ProtocolError("a tool call has no index, or its function is no object")
+        if not isinstance(index, int):
+            raise ProtocolError("a tool call has no index")
         call = self._calls.get(index)
         if call is None:
             call = self._calls[index] = Call(f"{self._id}_{len(self._calls)}")
             self._line.call(call)
-        texts = (text_in(function, name) for name in ("name", "arguments"))
-        call.take(text_in(said, "id"), *texts)
+        call.take(
+            text_of(said.get("id"), "the id of a tool call"),
+            text_of(function.get("name"), "the name of a tool call"),
+            text_of(function.get("arguments"), "the text of a tool call"),
+        )
 
 
 def _event(name: str, said: dict[str, Any]) -> Piece:

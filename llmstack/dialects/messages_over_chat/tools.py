@@ -12,13 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmstack.dialects.messages_over_chat.fields import (
-    Dropped,
-    as_list,
-    as_object,
-    as_text,
-    cannot,
-)
+from llmstack.dialects.place import Place
 from llmstack.dialects.translator import JSON
 
 
@@ -33,54 +27,46 @@ _TOOL: Final = ("type", "name", "description", "input_schema", "strict")
 _IDLE: Final = ("auto", "none")
 
 
-def tools(body: JSON, dropped: Dropped) -> JSON:
+def tools(asked: Place) -> dict[str, Any]:
     """Return the fields that say ``tools`` and ``tool_choice``."""
-    given = body.get("tools")
-    said = [
-        _tool(as_object(tool, f"tools.{n}"), f"tools.{n}", dropped)
-        for n, tool in enumerate([] if given is None else as_list(given, "tools"))
-    ]
-    choice = body.get("tool_choice")
-    if choice is None:
+    said = [_tool(tool) for tool in asked["tools"].otherwise([]).each()]
+    choice = asked["tool_choice"]
+    if not choice.given:
         return {"tools": said} if said else {}
-    choice = as_object(choice, "tool_choice")
     if said:
-        return {"tools": said, **_choice(choice, dropped)}
-    if choice.get("type") not in _IDLE:
-        raise cannot("tool_choice without tools")
-    dropped.tell("tool_choice")
+        return {"tools": said, **_choice(choice)}
+    if choice["type"].value not in _IDLE:
+        raise choice.refusal("there are no tools")
+    choice.drop()
     return {}
 
 
-def _tool(tool: JSON, path: str, dropped: Dropped) -> JSON:
-    if tool.get("type") not in (None, "custom"):
-        raise cannot(f"{path}.type")
-    callers = tool.get("allowed_callers")
-    if callers is not None and "direct" not in as_list(callers, f"{path}.allowed_callers"):
-        raise cannot(f"{path}.allowed_callers")
-    dropped.rest(tool, path, _TOOL)
-    name = as_text(tool.get("name"), f"{path}.name")
-    if not _NAME.fullmatch(name):
-        raise cannot(f"{path}.name")
-    function: dict[str, Any] = {"name": name}
-    if tool.get("description") is not None:
-        function["description"] = as_text(tool["description"], f"{path}.description")
-    function["parameters"] = as_object(tool.get("input_schema"), f"{path}.input_schema")
-    if tool.get("strict") is not None:
-        function["strict"] = tool["strict"] is True
+def _tool(tool: Place) -> JSON:
+    tool["type"].otherwise("custom").one_of(("custom",))
+    callers = tool["allowed_callers"].otherwise(["direct"])
+    if all(caller.value != "direct" for caller in callers.each()):
+        raise callers.refusal()
+    tool.rest(*_TOOL)
+    name = tool["name"]
+    if not _NAME.fullmatch(name.text()):
+        raise name.refusal()
+    function: dict[str, Any] = {"name": name.text()}
+    if tool["description"].given:
+        function["description"] = tool["description"].text()
+    function["parameters"] = tool["input_schema"].fields()
+    if tool["strict"].given:
+        function["strict"] = tool["strict"].value is True
     return {"type": "function", "function": function}
 
 
-def _choice(choice: JSON, dropped: Dropped) -> JSON:
-    dropped.rest(choice, "tool_choice", ("type", "name", "disable_parallel_tool_use"))
-    kind = choice.get("type")
+def _choice(choice: Place) -> JSON:
+    choice.rest("type", "name", "disable_parallel_tool_use")
+    kind = choice["type"].one_of(("tool", *CHOICES))
     if kind == "tool":
-        name = as_text(choice.get("name"), "tool_choice.name")
-        said: dict[str, Any] = {"tool_choice": {"type": "function", "function": {"name": name}}}
-    elif isinstance(kind, str) and kind in CHOICES:
-        said = {"tool_choice": CHOICES[kind]}
+        function = {"name": choice["name"].text()}
+        said: dict[str, Any] = {"tool_choice": {"type": "function", "function": function}}
     else:
-        raise cannot("tool_choice.type")
-    if choice.get("disable_parallel_tool_use") is True:
+        said = {"tool_choice": CHOICES[kind]}
+    if choice["disable_parallel_tool_use"].value is True:
         said["parallel_tool_calls"] = False
     return said

@@ -16,15 +16,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
-from llmstack.dialects.messages_over_chat.fields import (
-    Dropped,
-    as_list,
-    as_object,
-    as_text,
-    cannot,
-)
 from llmstack.dialects.messages_over_chat.parts import (
     blocks,
     content,
@@ -32,6 +26,7 @@ from llmstack.dialects.messages_over_chat.parts import (
     text_of,
     text_part,
 )
+from llmstack.dialects.place import Place
 from llmstack.dialects.translator import JSON
 
 
@@ -42,117 +37,103 @@ ROLES: Final = ("user", "assistant", "system")
 OPAQUE: Final = ("thinking", "redacted_thinking")
 #: What stands in a tool's message for what it cannot carry.
 _ELSEWHERE: Final[Mapping[str, str]] = {"image_url": "image", "file": "file"}
+_ASSISTANT: Final = ("text", "tool_use", *OPAQUE)
 _RESULT: Final = ("type", "tool_use_id", "content", "is_error")
 _CALL: Final = ("type", "id", "name", "input", "caller")
 
 
-def conversation(system: object, messages: object, dropped: Dropped) -> list[JSON]:
+def conversation(system: Place, messages: Place) -> list[JSON]:
     """Return the messages that say *system* and *messages*."""
-    said = [] if system is None else [_system(blocks(system, "system"), dropped)]
-    given = [
-        (_role(message, f"messages.{n}"), _blocks(message, f"messages.{n}", dropped))
-        for n, message in enumerate(as_list(messages, "messages"))
-    ]
+    said = [_system(blocks(system))] if system.given else []
+    given = [(message["role"].one_of(ROLES), _blocks(message)) for message in messages.each()]
     if not given or given[-1][0] == "assistant":
-        raise cannot(f"messages that end with {'the assistant' if given else 'nothing'}")
-    for role, run in groupby(given, key=lambda each: each[0]):
+        raise messages.refusal(f"they end with {'the assistant' if given else 'nothing'}")
+    for role, run in groupby(given, key=itemgetter(0)):
         turn = [block for _, some in run for block in some]
         if role == "user":
-            said += _user(turn, dropped)
+            said += _user(turn)
         else:
-            said.append((_assistant if role == "assistant" else _system)(turn, dropped))
+            said.append((_assistant if role == "assistant" else _system)(turn))
     return said
 
 
-def _role(message: object, path: str) -> str:
-    role = as_object(message, path).get("role")
-    if role not in ROLES:
-        raise cannot(f"{path}.role")
-    return as_text(role, f"{path}.role")
+def _blocks(message: Place) -> Sequence[Place]:
+    message.rest("role", "content")
+    return blocks(message["content"])
 
 
-def _blocks(message: JSON, path: str, dropped: Dropped) -> Sequence[tuple[JSON, str]]:
-    dropped.rest(message, path, ("role", "content"))
-    return blocks(message.get("content"), f"{path}.content")
+def _system(turn: Sequence[Place]) -> JSON:
+    for block in turn:
+        block["type"].one_of(("text",))
+    return {"role": "system", "content": content([text_of(block) for block in turn])}
 
 
-def _system(turn: Sequence[tuple[JSON, str]], dropped: Dropped) -> JSON:
-    said = []
-    for block, path in turn:
-        if block.get("type") != "text":
-            raise cannot(path)
-        said.append(text_of(block, path, dropped))
-    return {"role": "system", "content": content(said)}
-
-
-def _user(turn: Sequence[tuple[JSON, str]], dropped: Dropped) -> list[JSON]:
+def _user(turn: Sequence[Place]) -> list[JSON]:
     said: list[JSON] = []
     beside: list[JSON] = []
     rest: list[JSON] = []
-    for block, path in turn:
-        if block.get("type") == "tool_result":
-            said.append(_result(block, path, dropped, beside))
+    for block in turn:
+        if block["type"].value == "tool_result":
+            said.append(_result(block, beside))
         else:
-            rest += parts(block, path, dropped)
+            rest += parts(block)
     own = [*beside, *rest]
     if own or not said:
         said.append({"role": "user", "content": content(own)})
     return said
 
 
-def _result(block: JSON, path: str, dropped: Dropped, beside: list[JSON]) -> JSON:
+def _result(block: Place, beside: list[JSON]) -> JSON:
     """Return the message of a tool; what it cannot carry is put *beside* it."""
-    if block.get("toolset_name") is not None:
-        raise cannot(f"{path}.toolset_name")
-    dropped.rest(block, path, (*_RESULT, "toolset_name"))
-    call = as_text(block.get("tool_use_id"), f"{path}.tool_use_id")
-    inner = block.get("content")
+    _own(block)
+    block.rest(*_RESULT)
+    call = block["tool_use_id"].text()
     texts: list[JSON] = []
-    for each, where in [] if inner is None else blocks(inner, f"{path}.content"):
-        for part in parts(each, where, dropped):
+    for inner in blocks(block["content"].otherwise([])):
+        for part in parts(inner):
             if part["type"] == "text":
                 texts.append(part)
                 continue
             kind = f"{_ELSEWHERE[part['type']]} {len(beside) // 2 + 1}"
             texts.append(text_part(f"[{kind}: in the user's message below]"))
             beside += [text_part(f"[{kind}, of the tool result {call}]"), part]
-    if block.get("is_error") is True:
+    if block["is_error"].value is True:
         first = texts.pop(0)["text"] if texts else ""
         texts.insert(0, text_part(f"Error: {first}"))
     return {"role": "tool", "tool_call_id": call, "content": content(texts)}
 
 
-def _assistant(turn: Sequence[tuple[JSON, str]], dropped: Dropped) -> JSON:
+def _assistant(turn: Sequence[Place]) -> JSON:
     texts: list[JSON] = []
     calls: list[JSON] = []
-    for block, path in turn:
-        kind = block.get("type")
+    for block in turn:
+        kind = block["type"].one_of(_ASSISTANT)
         if kind == "text":
-            texts.append(text_of(block, path, dropped))
+            texts.append(text_of(block))
         elif kind == "tool_use":
-            calls.append(_call(block, path, dropped))
-        elif kind in OPAQUE:
-            dropped.tell(f"{path}.{kind}")
+            calls.append(_call(block))
         else:
-            raise cannot(path)
+            block[kind].drop()
     said = {"role": "assistant", "content": content(texts)}
     if not calls:
         return said
     return {**said, "content": content(texts) if texts else None, "tool_calls": calls}
 
 
-def _call(block: JSON, path: str, dropped: Dropped) -> JSON:
-    if block.get("toolset_name") is not None:
-        raise cannot(f"{path}.toolset_name")
-    caller = block.get("caller")
-    if caller is not None and as_object(caller, f"{path}.caller").get("type") != "direct":
-        raise cannot(f"{path}.caller")
-    dropped.rest(block, path, (*_CALL, "toolset_name"))
-    value = as_object(block.get("input"), f"{path}.input")
+def _call(block: Place) -> JSON:
+    _own(block)
+    block["caller"].otherwise({"type": "direct"})["type"].one_of(("direct",))
+    block.rest(*_CALL)
+    value = block["input"].fields()
     try:
         arguments = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError):
-        raise cannot(f"{path}.input") from None
-    function = {"name": as_text(block.get("name"), f"{path}.name"), "arguments": arguments}
-    identity = as_text(block.get("id"), f"{path}.id")
-    return {"id": identity, "type": "function", "function": function}
+        raise block["input"].refusal() from None
+    function = {"name": block["name"].text(), "arguments": arguments}
+    return {"id": block["id"].text(), "type": "function", "function": function}
+
+
+def _own(block: Place) -> None:
+    """Refuse what belongs to a toolset, which the provider has."""
+    if block["toolset_name"].given:
+        raise block["toolset_name"].refusal()

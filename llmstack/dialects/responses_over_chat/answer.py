@@ -12,9 +12,9 @@ from typing import Final, final
 
 from attrs import define, field
 
+from llmstack.dialects.heard import index_of, objects_of, text_of
 from llmstack.dialects.responses_over_chat.calls import Pending
 from llmstack.dialects.responses_over_chat.envelope import Envelope
-from llmstack.dialects.responses_over_chat.heard import index_of, objects_of, text_of
 from llmstack.dialects.responses_over_chat.output import Call, Events, Message
 from llmstack.dialects.translator import JSON
 from llmstack.errors import ProtocolError

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from attrs import define, field
 
-from llmstack.dialects.responses_over_chat.heard import object_of, text_of
+from llmstack.dialects.heard import object_of, text_of
 from llmstack.dialects.responses_over_chat.output import Call, Events
 from llmstack.dialects.translator import JSON
 from llmstack.errors import ProtocolError

@@ -16,8 +16,8 @@ from typing import Any, Final, final
 
 from attrs import define, field
 
+from llmstack.dialects.place import Place
 from llmstack.dialects.responses_over_chat.parts import Content, as_parts, spoken, written
-from llmstack.dialects.responses_over_chat.paths import Told, cannot, objects_at, text_at
 from llmstack.dialects.responses_over_chat.tables import ITEMS
 from llmstack.dialects.translator import JSON
 
@@ -25,21 +25,21 @@ from llmstack.dialects.translator import JSON
 __all__ = ["messages"]
 
 _QUIET: Final = ("type", "id", "status")
+_ROLES: Final = ("assistant", "user", "system", "developer")
 
 
-def messages(asked: JSON, told: Told) -> list[dict[str, Any]]:
+def messages(asked: Place) -> list[dict[str, Any]]:
     """Return instructions and input as messages; there must be one at least."""
-    talk = _Talk(told)
-    if "instructions" in asked:
-        talk.add("system", text_at(asked["instructions"], "instructions"))
-    given = asked.get("input")
-    if isinstance(given, str):
-        talk.add("user", given)
+    talk, given = _Talk(), asked["input"]
+    if asked["instructions"].given:
+        talk.add("system", asked["instructions"].text())
+    if isinstance(given.value, str):
+        talk.add("user", given.value)
     else:
-        for path, item in objects_at(given, "input"):
-            _take(item, path, talk)
+        for item in given.otherwise([]).each():
+            _take(item, talk)
     if not talk.messages:
-        raise cannot("input", "there is nothing to say")
+        raise given.refusal("there is nothing to say")
     return talk.messages
 
 
@@ -48,7 +48,6 @@ def messages(asked: JSON, told: Told) -> list[dict[str, Any]]:
 class _Talk:
     """The messages so far."""
 
-    told: Told
     messages: list[dict[str, Any]] = field(factory=list, init=False)
 
     def add(self, role: str, content: Content) -> None:
@@ -84,54 +83,47 @@ def _joined(before: Content, content: Content | None) -> Content:
     return before if content is None else [*as_parts(before), *as_parts(content)]
 
 
-def _take(item: JSON, path: str, talk: _Talk) -> None:
-    kind = item.get("type")
-    if kind is None:
-        kind = "message" if "role" in item else "item_reference"
-    if not isinstance(kind, str) or kind not in ITEMS:
-        raise cannot(f"{path}.type")
+def _take(item: Place, talk: _Talk) -> None:
+    otherwise = "message" if "role" in item.fields() else "item_reference"
+    kind = item["type"].otherwise(otherwise).one_of(ITEMS)
     if kind not in _READERS:
-        raise cannot(f"{path}.type", ITEMS[kind].words)
-    _READERS[kind](item, path, talk)
+        raise item["type"].refusal(ITEMS[kind].words)
+    _READERS[kind](item, talk)
 
 
-def _message(item: JSON, path: str, talk: _Talk) -> None:
-    role, value, where = item.get("role"), item.get("content"), f"{path}.content"
+def _message(item: Place, talk: _Talk) -> None:
+    role, content = item["role"].one_of(_ROLES), item["content"]
     if role == "assistant":
-        talk.say(*spoken(value, where, talk.told))
-    elif role in ("user", "system", "developer"):
-        talk.add(str(role), written(value, where, talk.told, media=role == "user"))
+        talk.say(*spoken(content))
     else:
-        raise cannot(f"{path}.role")
-    talk.told.rest(item, (*_QUIET, "role", "content"), path)
+        talk.add(role, written(content, media=role == "user"))
+    item.rest(*_QUIET, "role", "content")
 
 
-def _function_call(item: JSON, path: str, talk: _Talk) -> None:
-    talk.call(_called("function", "arguments", item, path, talk.told))
+def _function_call(item: Place, talk: _Talk) -> None:
+    talk.call(_called("function", "arguments", item))
 
 
-def _custom_call(item: JSON, path: str, talk: _Talk) -> None:
-    talk.call(_called("custom", "input", item, path, talk.told))
+def _custom_call(item: Place, talk: _Talk) -> None:
+    talk.call(_called("custom", "input", item))
 
 
-def _called(kind: str, given: str, item: JSON, path: str, told: Told) -> JSON:
-    call_id = text_at(item.get("call_id"), f"{path}.call_id")
-    called = {name: text_at(item.get(name), f"{path}.{name}") for name in ("name", given)}
-    told.rest(item, (*_QUIET, "call_id", *called), path)
-    return {"id": call_id, "type": kind, kind: called}
+def _called(kind: str, given: str, item: Place) -> JSON:
+    item.rest(*_QUIET, "call_id", "name", given)
+    called = {name: item[name].text() for name in ("name", given)}
+    return {"id": item["call_id"].text(), "type": kind, kind: called}
 
 
-def _output(item: JSON, path: str, talk: _Talk) -> None:
-    call_id = text_at(item.get("call_id"), f"{path}.call_id")
-    talk.answer(call_id, written(item.get("output"), f"{path}.output", talk.told))
-    talk.told.rest(item, (*_QUIET, "call_id", "output"), path)
+def _output(item: Place, talk: _Talk) -> None:
+    talk.answer(item["call_id"].text(), written(item["output"]))
+    item.rest(*_QUIET, "call_id", "output")
 
 
-def _reasoning(_item: JSON, path: str, talk: _Talk) -> None:
-    talk.told.drop(path)
+def _reasoning(item: Place, _talk: _Talk) -> None:
+    item.drop()
 
 
-_READERS: Final[Mapping[str, Callable[[JSON, str, _Talk], None]]] = {
+_READERS: Final[Mapping[str, Callable[[Place, _Talk], None]]] = {
     "custom_tool_call": _custom_call,
     "custom_tool_call_output": _output,
     "function_call": _function_call,

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmstack.dialects.responses_over_chat.paths import Told, cannot, objects_at, text_at
-from llmstack.dialects.translator import JSON
+from llmstack.dialects.place import Place
 
 
 __all__ = ["Content", "as_parts", "spoken", "written"]
@@ -26,19 +25,19 @@ _DETAILS: Final = ("auto", "low", "high")
 _FILE: Final = ("filename", "file_data", "file_id")
 
 
-def written(value: object, path: str, told: Told, *, media: bool = False) -> Content:
+def written(content: Place, *, media: bool = False) -> Content:
     """Return the content of a message that is given to the model; *media* only the user's."""
-    if isinstance(value, str):
-        return value
+    if isinstance(content.value, str):
+        return content.value
     readers = _MEDIA if media else _TEXTS
-    return _short([_read(part, where, told, readers) for where, part in objects_at(value, path)])
+    return _short([_read(part, readers) for part in content.otherwise([]).each()])
 
 
-def spoken(value: object, path: str, told: Told) -> tuple[Content | None, str | None]:
+def spoken(content: Place) -> tuple[Content | None, str | None]:
     """Return what the assistant said, and what it said in refusing."""
-    if isinstance(value, str):
-        return value, None
-    parts = [_read(part, where, told, _SPOKEN) for where, part in objects_at(value, path)]
+    if isinstance(content.value, str):
+        return content.value, None
+    parts = [_read(part, _SPOKEN) for part in content.otherwise([]).each()]
     texts = [part for part in parts if part["type"] == "text"]
     refusals = [part["refusal"] for part in parts if part["type"] == "refusal"]
     if not refusals:
@@ -60,49 +59,44 @@ def _short(parts: list[Part]) -> Content:
     return str(only["text"]) if plain else parts
 
 
-def _read(part: JSON, path: str, told: Told, readers: Mapping[str, _Reader]) -> Part:
-    kind = part.get("type")
-    if not isinstance(kind, str) or kind not in readers:
-        raise cannot(f"{path}.type")
-    said = readers[kind](part, path, told)
-    if part.get(_BREAK) is not None:
-        said[_BREAK] = part[_BREAK]
+def _read(part: Place, readers: Mapping[str, _Reader]) -> Part:
+    said = readers[part["type"].one_of(readers)](part)
+    if part[_BREAK].given:
+        said[_BREAK] = part[_BREAK].value
     return said
 
 
-def _text(part: JSON, path: str, told: Told) -> Part:
-    told.rest(part, ("type", "text", _BREAK), path)
-    return {"type": "text", "text": text_at(part.get("text"), f"{path}.text")}
+def _text(part: Place) -> Part:
+    part.rest("type", "text", _BREAK)
+    return {"type": "text", "text": part["text"].text()}
 
 
-def _refusal(part: JSON, path: str, told: Told) -> Part:
-    told.rest(part, ("type", "refusal"), path)
-    return {"type": "refusal", "refusal": text_at(part.get("refusal"), f"{path}.refusal")}
+def _refusal(part: Place) -> Part:
+    part.rest("type", "refusal")
+    return {"type": "refusal", "refusal": part["refusal"].text()}
 
 
-def _image(part: JSON, path: str, told: Told) -> Part:
-    if part.get("file_id") is not None:
-        raise cannot(f"{path}.file_id")
-    image = {"url": text_at(part.get("image_url"), f"{path}.image_url")}
-    known = ["type", "image_url", _BREAK]
-    if part.get("detail") in _DETAILS:
-        image["detail"] = part["detail"]
-        known.append("detail")
-    told.rest(part, known, path)
+def _image(part: Place) -> Part:
+    if part["file_id"].given:
+        raise part["file_id"].refusal()
+    image, detail = {"url": part["image_url"].text()}, part["detail"]
+    if detail.value in _DETAILS:
+        image["detail"] = detail.value
+    part.rest("type", "image_url", _BREAK, *(["detail"] if "detail" in image else []))
     return {"type": "image_url", "image_url": image}
 
 
-def _file(part: JSON, path: str, told: Told) -> Part:
-    if part.get("file_url") is not None:
-        raise cannot(f"{path}.file_url")
-    file = {name: part[name] for name in _FILE if part.get(name) is not None}
+def _file(part: Place) -> Part:
+    if part["file_url"].given:
+        raise part["file_url"].refusal()
+    file = part.some(*_FILE)
     if not file.keys() & {"file_data", "file_id"}:
-        raise cannot(f"{path}.file_data", "there is no file here")
-    told.rest(part, ("type", *_FILE, _BREAK), path)
+        raise part["file_data"].refusal("there is no file here")
+    part.rest("type", *_FILE, _BREAK)
     return {"type": "file", "file": file}
 
 
-_Reader = Callable[[JSON, str, Told], Part]
+_Reader = Callable[[Place], Part]
 _TEXTS: Final[Mapping[str, _Reader]] = {"input_text": _text, "output_text": _text}
 _MEDIA: Final[Mapping[str, _Reader]] = {**_TEXTS, "input_image": _image, "input_file": _file}
 _SPOKEN: Final[Mapping[str, _Reader]] = {**_TEXTS, "refusal": _refusal}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from llmstack.dialects.place import Place, top
 from llmstack.dialects.responses_over_chat.items import messages
-from llmstack.dialects.responses_over_chat.paths import Told, cannot, list_at, object_at
 from llmstack.dialects.responses_over_chat.tables import FIELDS
 from llmstack.dialects.responses_over_chat.tools import tools
 from llmstack.dialects.translator import JSON, Translated
@@ -23,84 +23,76 @@ _SCHEMA: Final = ("name", "description", "schema", "strict")
 
 def request(body: JSON, /) -> Translated:
     """Return *body* as a chat request; `Untranslatable` names the field that forbids it."""
-    told = Told()
-    asked = {name: value for name, value in body.items() if value is not None}
+    asked = top(body, "chat completions")
     _refuse(asked)
-    told.rest(asked, _READ)
+    asked.rest(*_READ)
     chat: dict[str, Any] = {
-        row.words: asked[name]
+        row.words: asked[name].value
         for name, row in FIELDS.items()
-        if row.fate == "carried" and name in asked
+        if row.fate == "carried" and asked[name].given
     }
-    chat["messages"] = messages(asked, told)
-    chat |= tools(asked, told) | _text(asked, told) | _reasoning(asked, told)
-    chat |= _logprobs(asked, told) | _tier(asked, told) | _streaming(asked, told)
-    if asked.get("truncation", "disabled") != "disabled":
-        told.drop("truncation")
-    return Translated(chat, told.paths)
+    chat["messages"] = messages(asked)
+    chat |= tools(asked) | _text(asked["text"].otherwise({}))
+    chat |= _reasoning(asked["reasoning"].otherwise({})) | _logprobs(asked)
+    chat |= _tier(asked["service_tier"]) | _streaming(asked)
+    if asked["truncation"].otherwise("disabled").value != "disabled":
+        asked["truncation"].drop()
+    return Translated(chat, asked.dropped)
 
 
-def _refuse(asked: JSON) -> None:
+def _refuse(asked: Place) -> None:
     """Refuse what needs more than one request knows; to say false to it is what happens."""
-    for name, value in asked.items():
+    for name, value in asked.fields().items():
         row = FIELDS.get(name)
-        if row is not None and row.fate == "refused" and value is not False:
-            raise cannot(name, row.words)
+        if row and row.fate == "refused" and value is not None and value is not False:
+            raise asked[name].refusal(row.words)
 
 
-def _text(asked: JSON, told: Told) -> dict[str, Any]:
-    text = object_at(asked.get("text", {}), "text")
-    told.rest(text, ("format", "verbosity"), "text")
-    said: dict[str, Any] = {}
-    if text.get("format") is not None:
-        said["response_format"] = _format(object_at(text["format"], "text.format"), told)
-    if text.get("verbosity") is not None:
-        said["verbosity"] = text["verbosity"]
+def _text(text: Place) -> dict[str, Any]:
+    text.rest("format", "verbosity")
+    said = text.some("verbosity")
+    if text["format"].given:
+        said["response_format"] = _format(text["format"])
     return said
 
 
-def _format(given: JSON, told: Told) -> dict[str, Any]:
-    kind = given.get("type")
-    if kind in ("text", "json_object"):
-        told.rest(given, ("type",), "text.format")
-        return {"type": kind}
+def _format(given: Place) -> dict[str, Any]:
+    kind = given["type"].one_of(("text", "json_object", "json_schema"))
     if kind != "json_schema":
-        raise cannot("text.format.type")
-    told.rest(given, ("type", *_SCHEMA), "text.format")
-    schema = {name: given[name] for name in _SCHEMA if given.get(name) is not None}
-    return {"type": "json_schema", "json_schema": schema}
+        given.rest("type")
+        return {"type": kind}
+    given.rest("type", *_SCHEMA)
+    return {"type": "json_schema", "json_schema": given.some(*_SCHEMA)}
 
 
-def _reasoning(asked: JSON, told: Told) -> dict[str, Any]:
-    reasoning = object_at(asked.get("reasoning", {}), "reasoning")
-    told.rest(reasoning, ("effort",), "reasoning")
-    effort = reasoning.get("effort")
-    return {} if effort is None else {"reasoning_effort": effort}
+def _reasoning(reasoning: Place) -> dict[str, Any]:
+    reasoning.rest("effort")
+    effort = reasoning["effort"]
+    return {"reasoning_effort": effort.value} if effort.given else {}
 
 
-def _logprobs(asked: JSON, told: Told) -> dict[str, Any]:
+def _logprobs(asked: Place) -> dict[str, Any]:
     """Chat wants to be asked for log probabilities, and then says how many it may give."""
-    wanted = list_at(asked.get("include"), "include")
-    for n, name in enumerate(wanted):
-        if name != LOGPROBS:
-            told.drop(f"include[{n}]")
-    top = asked.get("top_logprobs")
-    if LOGPROBS not in wanted and not top:
+    wanted = asked["include"].otherwise([])
+    for each in wanted.each():
+        if each.value != LOGPROBS:
+            each.drop()
+    top = asked["top_logprobs"]
+    if LOGPROBS not in wanted.value and not top.value:
         return {}
-    return {"logprobs": True} if top is None else {"logprobs": True, "top_logprobs": top}
+    return {"logprobs": True, **({"top_logprobs": top.value} if top.given else {})}
 
 
-def _tier(asked: JSON, told: Told) -> dict[str, Any]:
-    tier = asked.get("service_tier")
-    if tier == "ultrafast":
-        told.drop("service_tier")
+def _tier(tier: Place) -> dict[str, Any]:
+    if tier.value == "ultrafast":
+        tier.drop()
         return {}
-    return {} if tier is None else {"service_tier": tier}
+    return {"service_tier": tier.value} if tier.given else {}
 
 
-def _streaming(asked: JSON, told: Told) -> dict[str, Any]:
+def _streaming(asked: Place) -> dict[str, Any]:
     """The terminal of a stream has the usage in it, so it is asked for."""
-    options = object_at(asked.get("stream_options", {}), "stream_options")
-    plain = ("include_obfuscation",) if options.get("include_obfuscation") is False else ()
-    told.rest(options, plain, "stream_options")
-    return {"stream_options": {"include_usage": True}} if asked.get("stream") is True else {}
+    options = asked["stream_options"].otherwise({})
+    plain = options["include_obfuscation"].value is False
+    options.rest(*(["include_obfuscation"] if plain else []))
+    return {"stream_options": {"include_usage": True}} if asked["stream"].value is True else {}

@@ -15,17 +15,11 @@ from typing import Any, Final, final
 
 from attrs import define, field
 
+from llmstack.dialects.heard import index_of, object_of, objects_of, text_of
 from llmstack.dialects.responses_over_chat.answer import Answer
 from llmstack.dialects.responses_over_chat.envelope import TIERS, Envelope, base_of
-from llmstack.dialects.responses_over_chat.heard import (
-    index_of,
-    logprobs,
-    object_of,
-    objects_of,
-    text_of,
-    usage,
-)
 from llmstack.dialects.responses_over_chat.output import Events
+from llmstack.dialects.responses_over_chat.tokens import logprobs, usage
 from llmstack.dialects.translator import JSON, Piece
 from llmstack.errors import ProtocolError
 

@@ -11,13 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmstack.dialects.responses_over_chat.paths import (
-    Told,
-    cannot,
-    object_at,
-    objects_at,
-    text_at,
-)
+from llmstack.dialects.place import Place
 from llmstack.dialects.responses_over_chat.tables import CHOICES
 from llmstack.dialects.translator import JSON
 
@@ -26,82 +20,67 @@ __all__ = ["tools"]
 
 _FUNCTION: Final = ("name", "description", "parameters", "strict")
 _GRAMMAR: Final = ("syntax", "definition")
+_WORDS: Final = tuple(word for word, row in CHOICES.items() if row.fate == "carried")
 
 
-def tools(asked: JSON, told: Told) -> dict[str, Any]:
+def tools(asked: Place) -> dict[str, Any]:
     """Return the fields of a chat request that are about tools."""
     said: dict[str, Any] = {}
-    listed = [_tool(tool, path, told) for path, tool in objects_at(asked.get("tools"), "tools")]
+    listed = [_tool(tool) for tool in asked["tools"].otherwise([]).each()]
     if listed:
-        said["tools"] = listed
-    if listed and "parallel_tool_calls" in asked:
-        said["parallel_tool_calls"] = asked["parallel_tool_calls"]
-    choice = asked.get("tool_choice")
-    if choice is not None and (listed or choice not in ("auto", "none")):
-        said["tool_choice"] = _choice(choice, told)
+        said = {"tools": listed, **asked.some("parallel_tool_calls")}
+    choice = asked["tool_choice"]
+    if choice.given and (listed or choice.value not in ("auto", "none")):
+        said["tool_choice"] = _choice(choice)
     return said
 
 
-def _tool(tool: JSON, path: str, told: Told) -> JSON:
-    kind = tool.get("type")
-    if not isinstance(kind, str) or kind not in _READERS:
-        raise cannot(f"{path}.type")
-    text_at(tool.get("name"), f"{path}.name")
-    return {"type": kind, kind: _READERS[kind](tool, path, told)}
+def _tool(tool: Place) -> JSON:
+    kind = tool["type"].one_of(_READERS)
+    tool["name"].text()
+    return {"type": kind, kind: _READERS[kind](tool)}
 
 
-def _function(tool: JSON, path: str, told: Told) -> JSON:
-    told.rest(tool, ("type", *_FUNCTION), path)
-    return {name: tool[name] for name in _FUNCTION if tool.get(name) is not None}
+def _function(tool: Place) -> JSON:
+    tool.rest("type", *_FUNCTION)
+    return tool.some(*_FUNCTION)
 
 
-def _custom(tool: JSON, path: str, told: Told) -> JSON:
-    known = ("name", "description")
-    said = {name: tool[name] for name in known if tool.get(name) is not None}
-    if tool.get("format") is not None:
-        said["format"] = _format(object_at(tool["format"], f"{path}.format"), path, told)
-    told.rest(tool, ("type", "format", *known), path)
+def _custom(tool: Place) -> JSON:
+    tool.rest("type", "name", "description", "format")
+    said = tool.some("name", "description")
+    if tool["format"].given:
+        said["format"] = _format(tool["format"])
     return said
 
 
-def _format(given: JSON, path: str, told: Told) -> JSON:
-    where = f"{path}.format"
-    if given.get("type") == "text":
-        told.rest(given, ("type",), where)
+def _format(given: Place) -> JSON:
+    if given["type"].one_of(("text", "grammar")) == "text":
+        given.rest("type")
         return {"type": "text"}
-    if given.get("type") != "grammar":
-        raise cannot(f"{where}.type")
-    grammar = {name: text_at(given.get(name), f"{where}.{name}") for name in _GRAMMAR}
-    told.rest(given, ("type", *_GRAMMAR), where)
+    grammar = {name: given[name].text() for name in _GRAMMAR}
+    given.rest("type", *_GRAMMAR)
     return {"type": "grammar", "grammar": grammar}
 
 
-_READERS: Final[Mapping[str, Callable[[JSON, str, Told], JSON]]] = {
+_READERS: Final[Mapping[str, Callable[[Place], JSON]]] = {
     "custom": _custom,
     "function": _function,
 }
 
 
-def _choice(choice: object, told: Told) -> str | JSON:
-    if isinstance(choice, str):
-        if choice in CHOICES and CHOICES[choice].fate == "carried":
-            return choice
-        raise cannot("tool_choice")
-    said = object_at(choice, "tool_choice")
-    if said.get("type") != "allowed_tools":
-        return _named(said, "tool_choice", told)
-    listed = objects_at(said.get("tools"), "tool_choice.tools")
-    told.rest(said, ("type", "mode", "tools"), "tool_choice")
-    allowed = {
-        "mode": text_at(said.get("mode"), "tool_choice.mode"),
-        "tools": [_named(tool, path, told) for path, tool in listed],
-    }
-    return {"type": "allowed_tools", "allowed_tools": allowed}
+def _choice(choice: Place) -> str | JSON:
+    if isinstance(choice.value, str):
+        return choice.one_of(_WORDS)
+    if choice["type"].value != "allowed_tools":
+        return _named(choice)
+    choice.rest("type", "mode", "tools")
+    allowed = [_named(tool) for tool in choice["tools"].otherwise([]).each()]
+    mode = choice["mode"].text()
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed}}
 
 
-def _named(said: JSON, path: str, told: Told) -> JSON:
-    kind = said.get("type")
-    if kind not in ("function", "custom"):
-        raise cannot(f"{path}.type")
-    told.rest(said, ("type", "name"), path)
-    return {"type": kind, kind: {"name": text_at(said.get("name"), f"{path}.name")}}
+def _named(said: Place) -> JSON:
+    kind = said["type"].one_of(("function", "custom"))
+    said.rest("type", "name")
+    return {"type": kind, kind: {"name": said["name"].text()}}

@@ -121,25 +121,25 @@ def test_an_image_has_a_source(url: str, source: Message) -> None:
 @pytest.mark.parametrize(
     ("message", "dropped"),
     [
-        ({**HI, "name": "ann"}, ["messages.*.name"]),
+        ({**HI, "name": "ann"}, ["messages[*].name"]),
         ({**HI, "odd": None, "none": []}, []),
-        ({"role": "system", "content": "S", "name": "x"}, ["messages.*.name"]),
+        ({"role": "system", "content": "S", "name": "x"}, ["messages[*].name"]),
         (
             {"role": "assistant", "content": "a", "reasoning_content": "b", "annotations": [1]},
-            ["messages.*.reasoning_content", "messages.*.annotations"],
+            ["messages[*].reasoning_content", "messages[*].annotations"],
         ),
         (
             {"role": "user", "content": [{**text("a"), "prompt_cache_breakpoint": {"mode": "x"}}]},
-            ["messages.*.content.*.prompt_cache_breakpoint"],
+            ["messages[*].content[*].prompt_cache_breakpoint"],
         ),
         ({"role": "user", "content": [image("https://a.org/", detail="auto")]}, []),
         (
             {"role": "user", "content": [{**image("https://a.org/", detail="low"), "x": 1}]},
-            ["messages.*.content.*.x", "messages.*.content.*.image_url.detail"],
+            ["messages[*].content[*].x", "messages[*].content[*].image_url.detail"],
         ),
         (
             {"role": "assistant", "content": [{"type": "refusal", "refusal": "a", "x": 1}]},
-            ["messages.*.content.*.x"],
+            ["messages[*].content[*].x"],
         ),
     ],
 )
@@ -222,14 +222,25 @@ def test_ids_are_said_in_the_signs_of_messages(ids: list[str], expected: list[st
 def test_what_is_left_out_of_a_call_is_told() -> None:
     """Its index in a stream is no part of it."""
     message = calls("a")
-    message["tool_calls"][0] |= {"index": 0, "extra_content": {}}
-    message["tool_calls"][0]["function"] = {"name": "f", "arguments": "", "parsed": {}}
+    message["tool_calls"][0] |= {"index": 0, "extra_content": {"a": 1}, "odd": {}}
+    message["tool_calls"][0]["function"] = {"name": "f", "arguments": "", "parsed": 1}
     translated = CHAT.request({"messages": [HI, message, result("a")]})
 
     assert [
-        "messages.*.tool_calls.*.extra_content",
-        "messages.*.tool_calls.*.function.parsed",
+        "messages[*].tool_calls[*].extra_content",
+        "messages[*].tool_calls[*].function.parsed",
     ] == list(translated.dropped)
+
+
+def test_a_call_may_be_short_of_what_goes_without_saying() -> None:
+    """It is of a function, and without arguments it has none."""
+    call = {"id": "a", "function": {"name": "f"}}
+    said = CHAT.request(
+        {"messages": [HI, {"role": "assistant", "tool_calls": [call]}, result("a")]}
+    )
+
+    expected = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    assert [expected] == said.body["messages"][1]["content"]
 
 
 def function_call(**fields: object) -> Message:
@@ -245,50 +256,53 @@ NO_RESULT = "Messages has no call without a result"
 @pytest.mark.parametrize(
     ("messages", "said"),
     [
-        (None, "messages: not a list"),
-        ("Hi", "messages: not a list"),
+        (None, "messages: must be an array"),
+        ("Hi", "messages: must be an array"),
         ([], "messages: nothing is said in them"),
         ([{"role": "user", "content": " \n"}], "messages: nothing is said in them"),
-        ([HI, 1], "messages.1: not an object"),
-        ([{}], "messages.0.role: not a text"),
-        ([{"role": "critic", "content": "a"}], "messages.0.role: not a role"),
-        ([{"role": "user"}], "messages.0.content: not a list"),
-        ([{"role": "user", "content": ["a"]}], "messages.0.content.0: not an object"),
-        ([{"role": "user", "content": [{}]}], "messages.0.content.0.type: not a text"),
+        ([HI, 1], "messages[1]: must be an object"),
+        ([{}], "messages[0].role: not a role"),
+        ([{"role": "critic", "content": "a"}], "messages[0].role: not a role"),
+        ([{"role": "user"}], "messages[0].content: must be an array"),
+        ([{"role": "user", "content": ["a"]}], "messages[0].content[0]: must be an object"),
+        ([{"role": "user", "content": [{}]}], f"messages[0].content[0].type: {NO_PART}"),
         (
             [{"role": "user", "content": [{"type": "text"}]}],
-            "messages.0.content.0.text: not a text",
+            "messages[0].content[0].text: must be a string",
         ),
-        ([{"role": "user", "content": [text("a"), AUDIO]}], f"messages.0.content.1: {NO_PART}"),
+        (
+            [{"role": "user", "content": [text("a"), AUDIO]}],
+            f"messages[0].content[1].type: {NO_PART}",
+        ),
         (
             [{"role": "user", "content": [{"type": "file", "file": {}}]}],
-            f"messages.0.content.0: {NO_PART}",
+            f"messages[0].content[0].type: {NO_PART}",
         ),
         (
             [{"role": "system", "content": [image("https://a.org/")]}],
-            f"messages.0.content.0: {NO_PART}",
+            f"messages[0].content[0].type: {NO_PART}",
         ),
         (
             [{"role": "user", "content": [{"type": "refusal", "refusal": "a"}]}],
-            f"messages.0.content.0: {NO_PART}",
+            f"messages[0].content[0].type: {NO_PART}",
         ),
         (
             [{"role": "assistant", "content": [{"type": "refusal"}]}],
-            "messages.0.content.0.refusal: not a text",
+            "messages[0].content[0].refusal: must be a string",
         ),
-        ([{"role": "assistant", "refusal": 1}], "messages.0.refusal: not a text"),
+        ([{"role": "assistant", "refusal": 1}], "messages[0].refusal: must be a string"),
         (
             [{"role": "assistant", "audio": {"id": "a"}}],
-            "messages.0.audio: Messages has no audio",
+            "messages[0].audio: Messages has no audio",
         ),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": "https://a.org"}]}],
-            "messages.0.content.0.image_url: not an object",
+            "messages[0].content[0].image_url: must be an object",
         ),
         *(
             (
                 [{"role": "user", "content": [image(url)]}],
-                f"messages.0.content.0.image_url.url: Messages takes {what} only",
+                f"messages[0].content[0].image_url.url: Messages takes {what} only",
             )
             for url, what in [
                 ("http://a.org/", "https: and data:"),
@@ -298,18 +312,21 @@ NO_RESULT = "Messages has no call without a result"
                 ("data:,", "base64 of gif, jpeg, png and webp"),
             ]
         ),
-        ([HI, calls("a")], f"messages.1.tool_calls.0.function: {NO_RESULT}"),
+        ([HI, calls("a")], f"messages[1].tool_calls[0].function: {NO_RESULT}"),
         (
             [HI, calls("a", "b"), result("a"), {"role": "assistant", "content": "x"}],
-            f"messages.1.tool_calls.1.function: {NO_RESULT}",
+            f"messages[1].tool_calls[1].function: {NO_RESULT}",
         ),
-        ([HI, function_call(), HI], f"messages.1.function_call: {NO_RESULT}"),
+        ([HI, function_call(), HI], f"messages[1].function_call: {NO_RESULT}"),
         (
             [HI, calls("a", "a")],
-            "messages.1.tool_calls.1.function: a call with the same id is open",
+            "messages[1].tool_calls[1].function: a call with the same id is open",
         ),
         *(
-            ([HI, calls("a"), wrong], f"messages.2.{name}: no call in the turn before waits for it")
+            (
+                [HI, calls("a"), wrong],
+                f"messages[2].{name}: no call in the turn before waits for it",
+            )
             for name, wrong in [
                 ("tool_call_id", result("b")),
                 ("name", {"role": "function", "name": "f", "content": ""}),
@@ -317,35 +334,42 @@ NO_RESULT = "Messages has no call without a result"
         ),
         (
             [HI, calls("a"), result("a"), result("a")],
-            "messages.3.tool_call_id: no call in the turn before waits for it",
+            "messages[3].tool_call_id: no call in the turn before waits for it",
         ),
-        ([HI, {"role": "tool", "content": ""}], "messages.1.tool_call_id: not a text"),
-        ([{"role": "assistant", "tool_calls": "a"}], "messages.0.tool_calls: not a list"),
-        ([{"role": "assistant", "tool_calls": [1]}], "messages.0.tool_calls.0: not an object"),
+        ([HI, {"role": "tool", "content": ""}], "messages[1].tool_call_id: must be a string"),
+        ([{"role": "assistant", "tool_calls": "a"}], "messages[0].tool_calls: must be an array"),
+        (
+            [{"role": "assistant", "tool_calls": [1]}],
+            "messages[0].tool_calls[0]: must be an object",
+        ),
         (
             [{"role": "assistant", "tool_calls": [CUSTOM]}],
-            "messages.0.tool_calls.0: Messages has calls of functions only",
+            "messages[0].tool_calls[0].type: Messages has calls of functions only",
+        ),
+        (
+            [{"role": "assistant", "tool_calls": [{"id": "a", "type": None}]}],
+            "messages[0].tool_calls[0].type: Messages has calls of functions only",
         ),
         (
             [{"role": "assistant", "tool_calls": [{"id": 1}]}],
-            "messages.0.tool_calls.0.id: not a text",
+            "messages[0].tool_calls[0].id: must be a string",
         ),
         (
             [function_call(name="a.b")],
-            "messages.0.function_call.name: not a name of a tool in Messages",
+            "messages[0].function_call.name: not a name of a tool in Messages",
         ),
         (
             [function_call(name="a" * 129)],
-            "messages.0.function_call.name: not a name of a tool in Messages",
+            "messages[0].function_call.name: not a name of a tool in Messages",
         ),
         *(
-            ([function_call(arguments=wrong)], f"messages.0.function_call.arguments: {why}")
+            ([function_call(arguments=wrong)], f"messages[0].function_call.arguments: {why}")
             for wrong, why in [
-                (None, "not a text"),
-                ('{"a": ', "not valid JSON"),
-                ('{"a": NaN}', "not valid JSON"),
-                ("[" * 100_000, "not valid JSON"),
-                ("[]", "not an object"),
+                (None, "must be a string"),
+                ('{"a": ', "must be the JSON of an object"),
+                ('{"a": NaN}', "must be the JSON of an object"),
+                ("[" * 100_000, "must be the JSON of an object"),
+                ("[]", "must be the JSON of an object"),
             ]
         ),
     ],

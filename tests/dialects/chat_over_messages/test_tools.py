@@ -40,6 +40,7 @@ F, G = {"name": "f", "input_schema": ANY}, {"name": "g", "input_schema": ANY}
         ({"name": "f"}, F),
         ({"name": "f", "parameters": None, "description": None, "strict": None}, F),
         ({"name": "f", "parameters": {}}, F),
+        ({"name": "f", "parameters": []}, F),
         (
             {"name": "f", "parameters": {"properties": {}}},
             {**F, "input_schema": {**ANY, "properties": {}}},
@@ -129,15 +130,15 @@ def test_tools_of_the_past_are_known_and_closed(fields: Fields) -> None:
 
 def test_what_is_left_out_of_a_tool_is_told() -> None:
     """Of either form, and of a choice."""
-    tools = [{**tool("f", examples=[1]), "cache_control": {}}]
+    tools = [{**tool("f", examples=[1]), "cache_control": {"type": "ephemeral"}}]
     older = CHAT.request(
         asked(functions=[{"name": "f", "x": 1}], function_call={"name": "f", "y": 1})
     )
 
-    assert ("tools.*.cache_control", "tools.*.function.examples") == (
+    assert ("tools[*].cache_control", "tools[*].function.examples") == (
         CHAT.request(asked(tools=tools)).dropped
     )
-    assert ("functions.*.x", "function_call.y") == older.dropped
+    assert ("functions[*].x", "function_call.y") == older.dropped
 
 
 FUNCTIONS_ONLY = "Messages has functions only"
@@ -147,24 +148,27 @@ BAD_NAME = "not a name of a tool in Messages"
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tools": "f"}, "tools: not a list"),
-        ({"tools": [1]}, "tools.0: not an object"),
-        ({"tools": [tool("f"), {"type": "custom", "custom": {}}]}, f"tools.1: {FUNCTIONS_ONLY}"),
-        ({"tools": [{"type": "function"}]}, "tools.0.function: not an object"),
-        ({"tools": [tool("a.b")]}, f"tools.0.function.name: {BAD_NAME}"),
-        ({"tools": [tool("f", description=1)]}, "tools.0.function.description: not a text"),
-        ({"tools": [tool("f", parameters=[1])]}, "tools.0.function.parameters: not an object"),
+        ({"tools": "f"}, "tools: must be an array"),
+        ({"tools": [1]}, "tools[0]: must be an object"),
+        (
+            {"tools": [tool("f"), {"type": "custom", "custom": {}}]},
+            f"tools[1].type: {FUNCTIONS_ONLY}",
+        ),
+        ({"tools": [{"type": "function"}]}, "tools[0].function: must be an object"),
+        ({"tools": [tool("a.b")]}, f"tools[0].function.name: {BAD_NAME}"),
+        ({"tools": [tool("f", description=1)]}, "tools[0].function.description: must be a string"),
+        ({"tools": [tool("f", parameters=[1])]}, "tools[0].function.parameters: must be an object"),
         (
             {"tools": [tool("f", parameters={"type": "string"})]},
-            "tools.0.function.parameters: Messages has objects only",
+            "tools[0].function.parameters: Messages has objects only",
         ),
-        ({"functions": [{}]}, "functions.0.name: not a text"),
-        ({"functions": "f"}, "functions: not a list"),
+        ({"functions": [{}]}, "functions[0].name: must be a string"),
+        ({"functions": "f"}, "functions: must be an array"),
         ({"functions": [{"name": "f"}], "tools": [tool("f")]}, "functions: there are tools too"),
         ({"tool_choice": "required"}, "tool_choice: there are no tools"),
         ({"tool_choice": named("f")}, "tool_choice: there are no tools"),
         ({"tools": [tool("f")], "tool_choice": "any"}, "tool_choice: not a choice"),
-        ({"tools": [tool("f")], "tool_choice": 1}, "tool_choice: not an object"),
+        ({"tools": [tool("f")], "tool_choice": 1}, "tool_choice: must be an object"),
         ({"tools": [tool("f")], "tool_choice": named("g")}, "tool_choice: there is no such tool"),
         (
             {"tools": [tool("f")], "tool_choice": {"type": "function", "function": {"name": "é"}}},
@@ -172,7 +176,7 @@ BAD_NAME = "not a name of a tool in Messages"
         ),
         (
             {"tools": [tool("f")], "tool_choice": {"type": "custom", "custom": {"name": "f"}}},
-            f"tool_choice: {FUNCTIONS_ONLY}",
+            f"tool_choice.type: {FUNCTIONS_ONLY}",
         ),
         (
             {"tools": [tool("f")], "tool_choice": allowed("auto", "g")},
@@ -190,12 +194,12 @@ BAD_NAME = "not a name of a tool in Messages"
                     "allowed_tools": {"mode": "auto", "tools": [named("f"), {"type": "mcp"}]},
                 },
             },
-            f"tool_choice.allowed_tools.tools.1: {FUNCTIONS_ONLY}",
+            f"tool_choice.allowed_tools.tools[1].type: {FUNCTIONS_ONLY}",
         ),
         ({"functions": [{"name": "f"}], "function_call": "always"}, "function_call: not a choice"),
         (
             {"functions": [{"name": "f"}], "function_call": {}},
-            "function_call.name: not a text",
+            "function_call.name: must be a string",
         ),
     ],
 )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 __all__ = ["CANARY", "MINIMAL", "anything", "bodies", "body", "user"]
 
-#: Stands in every text that a caller writes.
-CANARY: Final = "canary"
+#: Stands in every text that a caller writes; it looks like the name of a tool, not of a field.
+CANARY: Final = "canary7"
 MINIMAL: Final[dict[str, Any]] = {
     "model": "m",
     "max_tokens": 9,

@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from llmstack.dialects.messages_over_chat import MessagesOverChat
-from llmstack.dialects.messages_over_chat.fields import MARKS
 from llmstack.dialects.messages_over_chat.parts import PARTS
 from llmstack.dialects.messages_over_chat.reply import FINISHES
 from llmstack.dialects.messages_over_chat.request import (
@@ -30,6 +29,16 @@ from tests.shape.source import ROOT
 PAGE: Final = sections(
     (ROOT / "docs" / "reference" / "translation_messages_over_chat.rst").read_text(),
 )
+#: Fields below the top that change nothing of what the model is to say.
+MARKS: Final = {
+    "allowed_callers",
+    "citations",
+    "defer_loading",
+    "display",
+    "eager_input_streaming",
+    "input_examples",
+    "transformations",
+}
 ROW: Final = re.compile(r"^   \* - ``(\w+)``\n     - (.+)$", re.MULTILINE)
 
 

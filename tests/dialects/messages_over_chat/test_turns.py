@@ -58,16 +58,24 @@ CONTENT: Final[list[tuple[object, object, tuple[str, ...]]]] = [
     ([], "", ()),
     ([HI], "hi", ()),
     ([HI, YOU], [HI, YOU], ()),
-    ([{**HI, "cache_control": {"type": "ephemeral"}}, YOU], [HI, YOU], ("cache_control",)),
-    ([{**HI, "citations": [{}]}], "hi", ("messages.*.content.*.citations",)),
+    (
+        [{**HI, "cache_control": {"type": "ephemeral"}}, YOU],
+        [HI, YOU],
+        ("messages[*].content[*].cache_control",),
+    ),
+    ([{**HI, "citations": [{}]}], "hi", ("messages[*].content[*].citations",)),
     ([{**HI, "citations": None, "cache_control": None}], "hi", ()),
-    ([{**HI, "parsed_output": 1, "x": 2}], "hi", ("messages.*.content.*.?",)),
+    (
+        [{**HI, "parsed_output": 1, "Odd": 2}],
+        "hi",
+        ("messages[*].content[*].parsed_output", "messages[*].content[*].?"),
+    ),
     ([IMAGE], [IMAGE_PART], ()),
     ([WEB, HI], [WEB_PART, HI], ()),
     (
         [{**IMAGE, "transformations": {"oversized_image": "error"}}],
         [IMAGE_PART],
-        ("messages.*.content.*.transformations",),
+        ("messages[*].content[*].transformations",),
     ),
     ([document(PLAIN)], "you", ()),
     ([document(PLAIN, title="T", context="C")], [{"type": "text", "text": "T\nC"}, YOU], ()),
@@ -75,7 +83,7 @@ CONTENT: Final[list[tuple[object, object, tuple[str, ...]]]] = [
     (
         [document(PLAIN, citations={"enabled": True})],
         "you",
-        ("messages.*.content.*.citations",),
+        ("messages[*].content[*].citations",),
     ),
     ([document(PDF)], [{"type": "file", "file": FILE}], ()),
     ([document({"type": "content", "content": "you"})], "you", ()),
@@ -104,49 +112,52 @@ SERVER: Final = (
     "tool_search_tool_result",
     "container_upload",
 )
+CANNOT: Final = "chat completions cannot say it"
 BAD: Final[list[tuple[object, str]]] = [
-    *(({"type": kind}, "cannot say messages.0.content.1$") for kind in SERVER),
-    *(({"type": kind}, "cannot say messages.0.content.1$") for kind in OPAQUE),
-    (call("a"), "cannot say messages.0.content.1$"),
-    ({"type": ["text"]}, "cannot say messages.0.content.1$"),
-    ({}, "cannot say messages.0.content.1$"),
-    ("hi", "messages.0.content.1 is not an object"),
-    ({"type": "text"}, "messages.0.content.1.text is not a text"),
-    ({"type": "image"}, "messages.0.content.1.source is not an object"),
-    ({"type": "image", "source": {"type": "file"}}, "cannot say messages.0.content.1.source"),
-    ({"type": "image", "source": {"type": "url"}}, "messages.0.content.1.source.url is not"),
+    *(({"type": kind}, f".type: {CANNOT}") for kind in SERVER),
+    *(({"type": kind}, f".type: {CANNOT}") for kind in OPAQUE),
+    (call("a"), f".type: {CANNOT}"),
+    ({"type": ["text"]}, f".type: {CANNOT}"),
+    ({}, f".type: {CANNOT}"),
+    ("hi", ": must be an object"),
+    ({"type": "text"}, ".text: must be a string"),
+    ({"type": "image"}, ".source: must be an object"),
+    ({"type": "image", "source": {"type": "file"}}, f".source.type: {CANNOT}"),
+    ({"type": "image", "source": {"type": "url"}}, ".source.url: must be a string"),
     (
         {"type": "image", "source": {"type": "base64", "data": "aGk="}},
-        "messages.0.content.1.source.media_type is not a text",
+        ".source.media_type: must be a string",
     ),
     (
         {"type": "image", "source": {**PNG, "data": 1}},
-        "messages.0.content.1.source.data is not a text",
+        ".source.data: must be a string",
     ),
-    (document({"type": "url", "url": "u"}), "cannot say messages.0.content.1.source"),
-    (document({"type": "file"}), "cannot say messages.0.content.1.source"),
-    (document({**PDF, "media_type": "text/html"}), "cannot say messages.0.content.1.source"),
-    (document(PLAIN, title=1), "messages.0.content.1.title is not a text"),
+    (document({"type": "url", "url": "u"}), f".source.type: {CANNOT}"),
+    (document({"type": "file"}), f".source.type: {CANNOT}"),
+    (document({**PDF, "media_type": "text/html"}), f".source.media_type: {CANNOT}"),
+    (document(PLAIN, title=1), ".title: must be a string"),
     (
         document({"type": "content", "content": [document(PLAIN)]}),
-        "cannot say messages.0.content.1.source.content.0",
+        f".source.content[0].type: {CANNOT}",
     ),
-    (tool_result("a", toolset_name="x"), "cannot say messages.0.content.1.toolset_name"),
-    (tool_result("a", 5), "messages.0.content.1.content is not a list"),
+    (tool_result("a", toolset_name="x"), f".toolset_name: {CANNOT}"),
+    (tool_result("a", 5), ".content: must be an array"),
     (
         tool_result("a", [{"type": "tool_reference", "tool_name": "f"}]),
-        "cannot say messages.0.content.1.content.0",
+        f".content[0].type: {CANNOT}",
     ),
-    (tool_result("a", [{"type": "browser_state"}]), "cannot say messages.0.content.1.content.0"),
-    ({"type": "tool_result"}, "messages.0.content.1.tool_use_id is not a text"),
+    (tool_result("a", [{"type": "browser_state"}]), f".content[0].type: {CANNOT}"),
+    ({"type": "tool_result"}, ".tool_use_id: must be a string"),
 ]
 
 
-@pytest.mark.parametrize(("block", "message"), BAD)
-def test_what_a_user_cannot_say(block: object, message: str) -> None:
+@pytest.mark.parametrize(("block", "says"), BAD)
+def test_what_a_user_cannot_say(block: object, says: str) -> None:
     """It is refused by its path."""
-    with pytest.raises(Untranslatable, match=message):
+    with pytest.raises(Untranslatable) as caught:
         TRANSLATOR.request(user(HI, block))
+
+    assert f"messages[0].content[1]{says}" == caught.value.message
 
 
 def test_the_results_of_tools_come_before_the_rest_of_the_turn() -> None:
@@ -244,36 +255,38 @@ def test_thinking_is_left_to_the_provider_that_signed_it() -> None:
         ("user", "hi"),
     )
 
-    kinds = ("messages.*.content.*.thinking", "messages.*.content.*.redacted_thinking")
+    kinds = ("messages[*].content[*].thinking", "messages[*].content[*].redacted_thinking")
     assert kinds == dropped
     assert ["hi", "you", "hi", "", "hi"] == [each["content"] for each in messages]
 
 
 BAD_TURNS: Final[list[tuple[list[object], str]]] = [
-    ([IMAGE], "cannot say messages.1.content.0$"),
-    ([tool_result("a")], "cannot say messages.1.content.0$"),
-    ([{"type": "server_tool_use"}], "cannot say messages.1.content.0$"),
-    ([{"type": {}}], "cannot say messages.1.content.0$"),
-    ([call("a", toolset_name="x")], "cannot say messages.1.content.0.toolset_name"),
-    ([call("a", caller={"type": "code_execution_20260120"})], "cannot say .*0.caller"),
-    ([call("a", caller="direct")], "caller is not an object"),
-    ([call("a", input="{}")], "messages.1.content.0.input is not an object"),
-    ([call("a", input={"x": float("nan")})], "cannot say messages.1.content.0.input"),
-    ([call("a", name=None)], "messages.1.content.0.name is not a text"),
-    ([{**call("a"), "id": 5}], "messages.1.content.0.id is not a text"),
+    ([IMAGE], f".type: {CANNOT}"),
+    ([tool_result("a")], f".type: {CANNOT}"),
+    ([{"type": "server_tool_use"}], f".type: {CANNOT}"),
+    ([{"type": {}}], f".type: {CANNOT}"),
+    ([call("a", toolset_name="x")], f".toolset_name: {CANNOT}"),
+    ([call("a", caller={"type": "code_execution_20260120"})], f".caller.type: {CANNOT}"),
+    ([call("a", caller="direct")], ".caller: must be an object"),
+    ([call("a", input="{}")], ".input: must be an object"),
+    ([call("a", input={"x": float("nan")})], f".input: {CANNOT}"),
+    ([call("a", name=None)], ".name: must be a string"),
+    ([{**call("a"), "id": 5}], ".id: must be a string"),
 ]
 
 
-@pytest.mark.parametrize(("blocks", "message"), BAD_TURNS)
-def test_what_an_assistant_cannot_have_said(blocks: list[object], message: str) -> None:
+@pytest.mark.parametrize(("blocks", "says"), BAD_TURNS)
+def test_what_an_assistant_cannot_have_said(blocks: list[object], says: str) -> None:
     """It is refused by its path."""
-    with pytest.raises(Untranslatable, match=message):
+    with pytest.raises(Untranslatable) as caught:
         said(("user", "hi"), ("assistant", blocks), ("user", "hi"))
+
+    assert f"messages[1].content[0]{says}" == caught.value.message
 
 
 def test_a_turn_that_is_to_be_continued_is_refused() -> None:
     """Chat begins a new one, and what comes would not fit to what is there."""
-    with pytest.raises(Untranslatable, match="cannot say messages that end with the assistant"):
+    with pytest.raises(Untranslatable, match="messages: they end with the assistant"):
         said(("user", "hi"), ("assistant", "The answer is ("))
 
 
@@ -294,30 +307,32 @@ def test_the_system_prompt_comes_first(system: object, becomes: object) -> None:
 
 def test_a_system_prompt_is_text() -> None:
     """Nothing else is said there."""
-    with pytest.raises(Untranslatable, match=r"cannot say system\.1$"):
+    with pytest.raises(Untranslatable, match=r"^system\[1\]\.type: chat"):
         said(("user", "hi"), system=[HI, IMAGE])
 
 
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (5, "messages.0 is not an object"),
-        ({"role": "tool", "content": "x"}, "cannot say messages.0.role"),
-        ({"role": ["user"], "content": "x"}, "cannot say messages.0.role"),
-        ({"role": "user"}, "messages.0.content is not a list"),
+        (5, "messages[0]: must be an object"),
+        ({"role": "tool", "content": "x"}, f"messages[0].role: {CANNOT}"),
+        ({"role": ["user"], "content": "x"}, f"messages[0].role: {CANNOT}"),
+        ({"role": "user"}, "messages[0].content: must be an array"),
     ],
 )
 def test_a_message_is_of_a_known_role(message: object, words: str) -> None:
     """And has content."""
-    with pytest.raises(Untranslatable, match=words):
+    with pytest.raises(Untranslatable) as caught:
         TRANSLATOR.request(body(messages=[message]))
+
+    assert words == caught.value.message
 
 
 def test_a_field_beside_the_content_is_told() -> None:
     """A message has a role and content."""
     message = {"role": "user", "content": "hi", "id": "m"}
 
-    assert ("messages.*.?",) == TRANSLATOR.request(body(messages=[message])).dropped
+    assert ("messages[*].id",) == TRANSLATOR.request(body(messages=[message])).dropped
 
 
 def test_every_block_of_the_sdk_has_its_row() -> None:

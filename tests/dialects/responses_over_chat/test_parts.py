@@ -79,12 +79,12 @@ def test_parts(part: Thing, expected: object, dropped: tuple[str, ...]) -> None:
     ("part", "role", "says"),
     [
         ({**IMAGE, "file_id": "x"}, "user", "file_id: chat completions cannot say it"),
-        ({"type": "input_image"}, "user", "image_url: a string is wanted here"),
+        ({"type": "input_image"}, "user", "image_url: must be a string"),
         ({**FILE, "file_url": "x"}, "user", "file_url: chat completions cannot say it"),
         ({"type": "input_file", "filename": "x"}, "user", "file_data: there is no file here"),
-        ({"type": "input_text"}, "user", "text: a string is wanted here"),
+        ({"type": "input_text"}, "user", "text: must be a string"),
         ({"type": "refusal", "refusal": "x"}, "user", "type: chat completions cannot say it"),
-        ({"type": "refusal"}, "assistant", "refusal: a string is wanted here"),
+        ({"type": "refusal"}, "assistant", "refusal: must be a string"),
         ({"type": "input_audio"}, "user", "type: chat completions cannot say it"),
         ({"type": []}, "user", "type: chat completions cannot say it"),
         (IMAGE, "assistant", "type: chat completions cannot say it"),
@@ -140,7 +140,7 @@ def test_several_parts_stay_parts() -> None:
                     "grammar": {"syntax": "lark", "definition": "start: A"},
                 },
             },
-            ("tools[*].format.odd", "tools[*].allowed_callers"),
+            ("tools[*].allowed_callers", "tools[*].format.odd"),
         ),
         (
             {"type": "custom", "name": "c", "format": {"type": "text", "odd": 1}},
@@ -177,12 +177,12 @@ def test_hosted_tools_are_refused(kind: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"tools": [{"type": "function"}]}, "tools[0].name: a string is wanted here"),
-        ({"tools": {"type": "function"}}, "tools: a list is wanted here"),
-        ({"tools": ["f"]}, "tools[0]: an object is wanted here"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name: must be a string"),
+        ({"tools": {"type": "function"}}, "tools: must be an array"),
+        ({"tools": ["f"]}, "tools[0]: must be an object"),
         (
             {"tools": [{"type": "custom", "name": "c", "format": "text"}]},
-            "tools[0].format: an object is wanted here",
+            "tools[0].format: must be an object",
         ),
         (
             {"tools": [{"type": "custom", "name": "c", "format": {"type": "regex"}}]},
@@ -190,14 +190,14 @@ def test_hosted_tools_are_refused(kind: object) -> None:
         ),
         (
             {"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar"}}]},
-            "tools[0].format.syntax: a string is wanted here",
+            "tools[0].format.syntax: must be a string",
         ),
         ({"tool_choice": "any"}, "tool_choice: chat completions cannot say it"),
         ({"tool_choice": "function"}, "tool_choice: chat completions cannot say it"),
-        ({"tool_choice": 7}, "tool_choice: an object is wanted here"),
+        ({"tool_choice": 7}, "tool_choice: must be an object"),
         ({"tool_choice": {"type": "mcp"}}, "tool_choice.type: chat completions cannot say it"),
-        ({"tool_choice": {"type": "function"}}, "tool_choice.name: a string is wanted here"),
-        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.mode: a string is wanted here"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice.name: must be a string"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.mode: must be a string"),
         (
             {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]}},
             "tool_choice.tools[0].type: chat completions cannot say it",

@@ -255,8 +255,8 @@ def test_only_the_first_choice_counts() -> None:
     [
         ({}, "the reply has no choice in it"),
         ({"choices": []}, "the reply has no choice in it"),
-        ({"choices": {}}, "choices is no list of objects"),
-        ({"choices": [7]}, "choices is no list of objects"),
+        ({"choices": {}}, "choices are no list of objects"),
+        ({"choices": [7]}, "choices are no list of objects"),
         ({"choices": [{"index": "0"}]}, "a choice has an impossible index"),
         ({"choices": [{"index": -1}]}, "a choice has an impossible index"),
         ({"choices": [{"index": True}]}, "a choice has an impossible index"),
@@ -265,7 +265,7 @@ def test_only_the_first_choice_counts() -> None:
         (whole({"content": ["a"]}), "the content is no string"),
         (whole({"refusal": 7}), "the refusal is no string"),
         (whole({"function_call": {"name": "f"}}), "a call of a kind that was not asked for"),
-        (whole({"tool_calls": "f"}), "tool_calls is no list of objects"),
+        (whole({"tool_calls": "f"}), "tool_calls are no list of objects"),
         (whole({"tool_calls": [{"id": "c"}]}), "a tool call has no name"),
         (whole({"tool_calls": [{"id": 7}]}), "the id of a tool call is no string"),
         (whole({"tool_calls": [{"function": "f"}]}), "a tool call is no object"),
@@ -277,7 +277,7 @@ def test_only_the_first_choice_counts() -> None:
             "the finish is no string",
         ),
         ({"choices": [{"logprobs": 7}]}, "logprobs is no object"),
-        ({"choices": [{"logprobs": {"content": 7}}]}, "logprobs.content is no list of objects"),
+        ({"choices": [{"logprobs": {"content": 7}}]}, "logprobs.content are no list of objects"),
         ({"choices": [{"logprobs": {"content": [{}]}}]}, "a log probability is no number"),
         (
             {"choices": [{"logprobs": {"content": [{"logprob": 0, "token": 7}]}}]},
@@ -285,7 +285,7 @@ def test_only_the_first_choice_counts() -> None:
         ),
         (
             {"choices": [{"logprobs": {"content": [{"logprob": 0, "top_logprobs": 7}]}}]},
-            "top_logprobs is no list of objects",
+            "top_logprobs are no list of objects",
         ),
     ],
 )

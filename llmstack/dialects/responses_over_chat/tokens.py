@@ -1,54 +1,19 @@
-"""Reading what the endpoint said: strings, objects, tokens, log probabilities.
+"""Tokens, as Responses says them: how many there were, and how likely each was.
 
 Errors: `ProtocolError`, which says what was wrong and not what was said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from llmstack.dialects.heard import object_of, objects_of, text_of
+from llmstack.dialects.shapes import is_whole
 from llmstack.dialects.translator import JSON
 from llmstack.errors import ProtocolError
 
 
-__all__ = ["index_of", "logprobs", "object_of", "objects_of", "text_of", "usage"]
-
-
-def text_of(value: object, what: str) -> str:
-    """Return a string; null is an empty one."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    raise ProtocolError(f"{what} is no string")
-
-
-def object_of(value: object, what: str) -> JSON:
-    """Return an object; null is an empty one."""
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return value
-    raise ProtocolError(f"{what} is no object")
-
-
-def objects_of(value: object, what: str) -> Sequence[JSON]:
-    """Return a list of objects; null is an empty one."""
-    if value is None:
-        return ()
-    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        return value
-    raise ProtocolError(f"{what} is no list of objects")
-
-
-def index_of(value: object, what: str) -> int:
-    """Return a place in a list; where none is said, the first."""
-    if value is None:
-        return 0
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ProtocolError(f"{what} has an impossible index")
+__all__ = ["logprobs", "usage"]
 
 
 def usage(value: object) -> JSON | None:
@@ -104,5 +69,4 @@ def _detail(said: JSON, group: str, name: str) -> int:
 
 
 def _count(value: object) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and value >= 0 else None  # type: ignore[operator, return-value]
+    return value if is_whole(value) else None
