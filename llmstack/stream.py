@@ -160,7 +160,9 @@ class EventStream:
                 return None
             raw: bytes | None = None if self._observers else getattr(events, "raw", None)
             if raw is not None:
-                self._handed()
+                self.waiting_since = None
+                if self.source.complete:
+                    self._over()
                 return raw
             self._held.extend(events)
         block = []
@@ -190,40 +192,44 @@ class EventStream:
         if getattr(self, "_loop", None) is not None:
             self.close()
 
-    async def _read(self) -> Iterable[Event]:
-        """Return more events, or raise what there is to say at the end."""
-        task = asyncio.current_task(self._loop)
+    async def _read(self) -> Sequence[Event]:
+        """Return more events, or raise what there is to say at the end.
+
+        To be stopped meanwhile arrives as a cancellation of our own. It is all one coroutine,
+        because each event wakes all that there are between the loop and the reader.
+        """
+        task, ended = asyncio.current_task(self._loop), self.ended
         if self._reader is not None or task is None:
             raise RuntimeError("a stream has one reader, and it is a task")
-        events: Sequence[Event] = ()
-        if self.ended is None:
-            self._reader = task
-            self.waiting_since = self._loop.time()
-            try:
-                events = await self._more(task, task.cancelling())
-            finally:
-                self._reader = None
-        if not events and self.ended is None:
-            self._over()
-        if self.ended is not None:
+        if ended is not None:
             raise self._last_word()
-        return events
-
-    async def _more(self, task: asyncio.Task[object], asked: int) -> Sequence[Event]:
-        """Ask the source; to be stopped meanwhile arrives as a cancellation of our own."""
+        asked = task.cancelling()
+        self._reader = task
+        self.waiting_since = self._loop.time()
         try:
             events = await self.source.read()
         except BaseException as error:
-            ours = self.ended is not None and not isinstance(error, GeneratorExit)
-            if not ours or task.uncancel() > asked:
-                self._end(Outcome.of(error, self._loop.time(), self.first))
+            self._reader = None
+            if not self._is_ours(error, task, asked):
                 raise
         else:
-            if self.ended is None:
+            self._reader = None
+            if self.ended is not None:
+                task.uncancel()  # the source took our cancellation for its own
+            elif events:
                 return events
-            task.uncancel()  # the source took our cancellation for its own
+            else:
+                self._over()
         # Raised out here, so that the error keeps the cause it came with.
         raise self._last_word()
+
+    def _is_ours(self, error: BaseException, task: asyncio.Task[object], asked: int) -> bool:
+        """Whether *error* only says that the stream was stopped; if not, it ends the stream."""
+        ours = self.ended is not None and not isinstance(error, GeneratorExit)
+        if ours and task.uncancel() <= asked:
+            return True
+        self._end(Outcome.of(error, self._loop.time(), self.first))
+        return False
 
     def _handed(self) -> None:
         """End with the last event, as soon as it is handed to the reader."""

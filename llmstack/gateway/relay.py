@@ -51,7 +51,9 @@ async def relay(
         _Ping(client, stream, front.ping, desk.gateway.ping_after).start()
     try:
         await client.prepare()
-        await _pass_on(client, stream)
+        while (block := await stream.block()) is not None:
+            await client.write(block, last=stream.ended is not None and _is_whole(stream))
+        await client.write(b"", last=True)
     except _ClientGone:
         return
     except asyncio.CancelledError as cancelled:
@@ -67,12 +69,6 @@ async def relay(
 def _is_whole(stream: EventStream) -> bool:
     """Whether the terminal has been read, so that nothing is missing."""
     return stream.ended is not None and stream.ended.how == "ok"
-
-
-async def _pass_on(client: _Client, stream: EventStream) -> None:
-    while (block := await stream.block()) is not None:
-        await client.write(block, last=_is_whole(stream))
-    await client.write(b"", last=True)
 
 
 @final

@@ -1,105 +1,40 @@
-"""A reply as its bytes come in, and what aiohttp's complaints mean in our words.
+"""A reply as its bytes come in, and its connection until that is over.
 
-This is the border: no aiohttp exception passes it. Ours say nothing that the other side
-has said, and of aiohttp's only those are kept as a cause that hold neither request
-headers, which have the key, nor bytes of the provider.
+Errors: those of `faults`, for no aiohttp exception passes this border.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, final
 
-from aiohttp import (
-    ClientConnectorDNSError,
-    ClientConnectorError,
-    ClientError,
-    ClientOSError,
-    ClientPayloadError,
-    ClientResponseError,
-    ConnectionTimeoutError,
-    ServerDisconnectedError,
-    StreamReader,
-)
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import ClientError, StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import EmptyStreamReader
 from attrs import define, field
 
-from llmstack.errors import (
-    ConnectionFailed,
-    ConnectionLost,
-    ProtocolError,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from llmstack.errors import ProtocolError
+from llmstack.providers.faults import BadFraming, fault_of
 from llmstack.providers.wire import Exchange
 
 
-__all__ = ["BadFraming", "Incoming", "fault_of"]
-
-
-class BadFraming(ClientPayloadError):
-    """The body of a reply cannot be told from what is around it."""
-
+__all__ = ["Incoming"]
 
 #: Seconds and, by aiohttp's own flow control, 128 KiB that a finished reply may still take
 #: to end its body, so that its connection can be used again.
 LINGER: Final = 0.25
-#: HTTP chunks that aiohttp may hand out itself.
-FEW: Final = 4
 
-#: Their texts have addresses and numbers only.
-_HARMLESS: Final = (ClientConnectorError, ConnectionTimeoutError, ClientOSError, ClientPayloadError)
-
-#: The first row that fits counts.
-_MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError], str]]] = (
-    ((ClientConnectorDNSError,), ConnectionFailed, "the name of the host is not known"),
-    ((ServerDisconnectedError,), ConnectionLost, "the connection was closed before a reply"),
-    (
-        (HttpProcessingError, ClientResponseError, BadFraming, RuntimeError),
-        *(ProtocolError, "the reply is not HTTP"),
-    ),
-    ((ClientPayloadError,), ConnectionLost, "the connection was cut inside the reply"),
-)
+#: Whether this aiohttp keeps what has come where 3.14 does. In one that does not, bytes that
+#: came right before a connection was lost are lost as well.
+KNOWN: Final = {
+    *("_buffer", "_cursor", "_eof", "_exception", "_http_chunk_splits"),
+    *("_loop", "_protocol", "_reading_paused", "_size", "_waiter"),
+} <= {*getattr(StreamReader, "__slots__", ()), *getattr(BaseProtocol, "__slots__", ())}
 
 _KEPT: Final = frozenset({"content-type", "x-request-id", "request-id", "openai-processing-ms"})
 _KEPT_FAMILIES: Final = ("x-ratelimit-", "anthropic-ratelimit-", "retry-after")
-
-
-def fault_of(error: Exception) -> UpstreamError:
-    """Say in our words what *error* of aiohttp means; never raises."""
-    fault = _translated(error)
-    if isinstance(error, _HARMLESS):
-        fault.__cause__ = _without_frames(error)
-    return fault
-
-
-def _translated(error: Exception) -> UpstreamError:
-    if isinstance(error, ConnectionTimeoutError):
-        return UpstreamTimeout("the connection was not made in time", phase="connect")
-    # With no words of its own it carries the head that was cut, as far as it came.
-    if isinstance(error, ServerDisconnectedError) and not isinstance(error.message, str):
-        return ProtocolError("the connection was closed inside the head of the reply")
-    for kinds, meaning, words in _MEANINGS:
-        if isinstance(error, kinds):
-            return meaning(words)
-    if isinstance(error, ClientConnectorError):
-        return ConnectionFailed(f"could not connect{_reason(error.__cause__ or error)}")
-    return ConnectionLost(f"the connection was lost{_reason(error)}")
-
-
-def _reason(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    name = errno.errorcode.get(number) if isinstance(number, int) else None
-    return f" ({name or type(error).__name__})"
-
-
-def _without_frames(error: BaseException) -> BaseException:
-    """Return *error* without its traceback and causes: their locals hold the request."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
 
 
 @final
@@ -159,14 +94,23 @@ class Incoming:
         """
         content = self.response.content
         try:
-            while not content.at_eof():
-                if content._buffer:  # noqa: SLF001 -- `readany` does not do, see `_all_of`
+            if not KNOWN or isinstance(content, EmptyStreamReader):
+                return await content.readany()
+            # `readany` does not do, see `_all_of`. And aiohttp's own `_wait` would add three
+            # frames and a timer that is none, to each event.
+            while content._buffer or not content._eof:  # noqa: SLF001
+                if content._buffer:  # noqa: SLF001
                     return _all_of(content)
-                lost = content.exception()
+                lost = content._exception  # noqa: SLF001
+                if lost is None and content._protocol.transport is None:  # noqa: SLF001
+                    lost = RuntimeError("the connection is gone, and nobody said why")
                 if lost is not None:
                     raise lost
-                await content._wait("chunk")  # noqa: SLF001 -- the same
-        # aiohttp raises a RuntimeError where the connection is gone and nobody said why.
+                waiter = content._waiter = content._loop.create_future()  # noqa: SLF001
+                try:
+                    await waiter
+                finally:
+                    content._waiter = None  # noqa: SLF001
         except (ClientError, OSError, RuntimeError) as error:
             fault = fault_of(error)
         else:
@@ -239,18 +183,24 @@ def _all_of(content: StreamReader) -> bytes:
     """Return the bytes that are there, whatever has become of the connection.
 
     aiohttp 3.14.5 spends 1 µs on each HTTP chunk that it hands out, as much as a burst of
-    events costs otherwise. So all but the last are taken past it.
+    events costs otherwise, and has its parser look for more after each one. So they are taken
+    past it, but for the last where it has paused: it must be told to go on.
     """
     buffer = content._buffer  # noqa: SLF001 -- there is no other way
-    most = b""
-    if len(buffer) > FEW:
-        last = buffer.pop()
+    last = buffer.pop() if content._protocol._reading_paused else b""  # noqa: SLF001
+    if len(buffer) == 1:
+        most = buffer.popleft()
+    else:
         most = b"".join(buffer)
         buffer.clear()
+    content._size -= len(most)  # noqa: SLF001
+    content._cursor += len(most)  # noqa: SLF001
+    if last:
         buffer.append(last)
-        content._size -= len(most)  # noqa: SLF001
-        content._cursor += len(most)  # noqa: SLF001
-    return most + content._read_nowait(-1)  # noqa: SLF001
+        return most + content._read_nowait(-1)  # noqa: SLF001
+    if content._http_chunk_splits:  # noqa: SLF001
+        content._http_chunk_splits.clear()  # noqa: SLF001
+    return most
 
 
 def _look_at(lost: asyncio.Future[None]) -> None:

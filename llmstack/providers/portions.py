@@ -37,26 +37,28 @@ class Portions:
     limit: int = 1 << 30
     heard: float = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+    rest: bytes = field(default=b"", init=False, repr=False)  # has come, and its turn has not
     _read: int = field(default=0, init=False)
-    _rest: bytes = field(default=b"", init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.heard = self._loop.time()
 
     async def next(self) -> bytes:
         """Return what comes next, b"" at a clean end."""
-        if self._rest:
-            chunk = self._rest
-            await asyncio.sleep(0)
-        else:
-            chunk = await self.incoming.chunk()
-            self.heard = self._loop.time()
-            self._read += len(chunk)
-            if self._read > self.limit:
-                raise ProtocolError(f"the stream is longer than {self.limit} bytes")
-        if len(chunk) <= SMALL:
-            self._rest = b""
-            return chunk
+        if not self.rest:
+            return self.first(await self.incoming.chunk())
+        await asyncio.sleep(0)
+        return self._cut(self.rest)
+
+    def first(self, chunk: bytes) -> bytes:
+        """Return the first portion of *chunk*, which has come now; for it there is no *rest*."""
+        self.heard = self._loop.time()
+        self._read += len(chunk)
+        if self._read > self.limit:
+            raise ProtocolError(f"the stream is longer than {self.limit} bytes")
+        return chunk if len(chunk) <= SMALL else self._cut(chunk)
+
+    def _cut(self, chunk: bytes) -> bytes:
         size = USUAL if chunk.count(b"\n", 0, USUAL) <= LINES else SMALL
-        self._rest = chunk[size:]
+        self.rest = chunk[size:]
         return chunk[:size]

@@ -25,14 +25,14 @@ from llmstack.errors import (
     StreamIncomplete,
     UpstreamError,
 )
-from llmstack.providers.batch import Batch, Run
+from llmstack.providers.batch import Sorter
 from llmstack.providers.estimate import estimated
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.portions import Portions
 from llmstack.providers.progress import Progress
 from llmstack.providers.redact import conceal, request_id
 from llmstack.providers.secret import Secret
-from llmstack.providers.sse import SSEEvent, SSELimitExceeded, SSEParser
+from llmstack.providers.sse import SSEEvent
 from llmstack.stream import EventStream
 
 
@@ -40,13 +40,8 @@ __all__ = ["EventSource"]
 
 #: Bytes of events that may come before the first content.
 PREAMBLE: Final = 256 << 10
-#: Events in a row that may come without content.
-QUIET: Final = 10_000
 #: Seconds to wait for what may come behind the terminal: the tokens, the end of the body.
 TAIL: Final = 2.0
-#: Bytes from which on it pays to look for runs behind the first event, and how often to look.
-WORTH: Final = 2 << 10
-LOOKS: Final = 4
 
 
 @final
@@ -70,11 +65,12 @@ class EventSource:
         init=False,
         repr=False,
     )
-    _parser: SSEParser = field(factory=SSEParser, init=False, repr=False)
-    _over: bool = field(default=False, init=False)
+    _sorter: Sorter = field(
+        default=Factory(lambda self: Sorter(self.progress), takes_self=True),
+        init=False,
+        repr=False,
+    )
     _cut: bool = field(default=False, init=False)
-    _failure: UpstreamError | None = field(default=None, init=False)
-    _quiet: int = field(default=0, init=False)
 
     @property
     def heard(self) -> float:
@@ -92,7 +88,7 @@ class EventSource:
     @property
     def complete(self) -> bool:
         """Whether the stream is over, with its terminal and without an error."""
-        return self._over and self._failure is None and self.progress.whole
+        return self._sorter.over and self._sorter.failure is None and self.progress.whole
 
     async def opened(self) -> EventStream:
         """Return the stream at its first content; raise what ends it before."""
@@ -106,14 +102,14 @@ class EventSource:
         """
         held = await self._preamble()
         room = limit - sum(len(event.raw) for event in held)
-        while not self._over and room >= 0:
+        while not self._sorter.over and room >= 0:
             events = await self._batch()
             room -= sum(len(event.raw) for event in events)
             held += events
         if room < 0:
             raise ProtocolError(f"the stream is longer than {limit} bytes")
         if not self.complete:
-            raise self._failure or ConnectionLost("the stream ended before its terminal")
+            raise self._sorter.failure or ConnectionLost("the stream ended before its terminal")
         self.close()
         return held
 
@@ -122,8 +118,8 @@ class EventSource:
         held: list[SSEEvent] = []
         size = 0
         while not self.progress.begun:
-            if self._over:
-                raise self._failure or EmptyResponse("the stream ended before any content")
+            if self._sorter.over:
+                raise self._sorter.failure or EmptyResponse("the stream ended before any content")
             events = await self._batch()
             size += sum(len(event.raw) for event in events)
             held += events
@@ -133,14 +129,21 @@ class EventSource:
 
     async def read(self) -> Sequence[SSEEvent]:
         """Return what has come since, nothing after the terminal."""
-        events: Sequence[SSEEvent] = ()
-        while not events and not self._over:
+        sorter, portions = self._sorter, self._portions
+        while not sorter.over:
             try:
-                events = await self._batch()
+                # The usual case by itself, without coroutines between here and the wait.
+                if sorter.id is None or portions.rest:
+                    events = await self._batch()
+                else:
+                    events = sorter.take(portions.first(await self.incoming.chunk()))
             except UpstreamError as error:
-                self._fail(error)
-        if events or self.complete:
-            return events
+                sorter.fail(error)
+            else:
+                if events:
+                    return events
+        if self.complete:
+            return ()
         raise self._broken()
 
     def close(self) -> None:
@@ -156,11 +159,7 @@ class EventSource:
             chunk = await self._behind()
         else:
             chunk = await self._portions.next()
-        if chunk:
-            return self._learned(chunk)
-        self._over = True
-        last = self.progress.unsaid if self.progress.whole else None
-        return [] if last is None else [last]
+        return self._sorter.take(chunk)
 
     async def _behind(self) -> bytes:
         """Read behind the terminal, where there is nothing to lose: the reply is whole."""
@@ -171,55 +170,9 @@ class EventSource:
             self._cut = True
             return b""
 
-    def _learned(self, chunk: bytes) -> Batch:
-        batch = Batch()
-        try:
-            self._one_by_one(self._by_runs(chunk, batch), batch)
-        except SSELimitExceeded as error:
-            fault = ProtocolError(str(error))
-            fault.__cause__ = error
-            self._fail(fault)
-        except UpstreamError as error:
-            self._fail(error)
-        return batch
-
-    def _by_runs(self, chunk: bytes, batch: Batch) -> bytes:
-        """Take runs of ordinary events, and one at a time what is between; return the rest."""
-        for _ in range(LOOKS):
-            count, size = (0, 0) if self._parser.begun else self.progress.run(chunk)
-            if count:
-                batch.parts.append(Run(chunk[:size], count, self._parser.id))
-                self._quiet = 0
-            elif len(chunk) < WORTH:
-                break
-            else:
-                size = chunk.find(b"\n\n") + 2
-                self._one_by_one(chunk[:size], batch)
-            chunk = b"" if self._over else chunk[size:]
-            if not chunk:
-                break
-        return chunk
-
-    def _one_by_one(self, chunk: bytes, batch: Batch) -> None:
-        progress = self.progress
-        for event in self._parser.feed(chunk) if chunk else ():
-            said = progress.text
-            if progress.take(event.data, event.event):
-                batch.parts.append(event)
-            if progress.done:
-                self._over = True
-                break
-            self._quiet = self._quiet + 1 if said == progress.text else 0
-            if self._quiet > QUIET:
-                raise ProtocolError(f"more than {QUIET} events in a row have no content")
-
-    def _fail(self, error: UpstreamError) -> None:
-        self._over = True
-        self._failure = error.with_traceback(None)  # its frames hold this very object
-
     def _broken(self) -> UpstreamError:
         """Return what ended a stream of which content had been handed up."""
-        cause = self._failure
+        cause = self._sorter.failure
         if cause is None:
             error: UpstreamError = StreamIncomplete()
         else:

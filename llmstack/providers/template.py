@@ -111,7 +111,7 @@ class Template:
         found = self._between.one.fullmatch(chunk, len(start), len(chunk) - len(end))
         if found is None or not found.end(1) > len(start) or not chunk.endswith(end):
             return self._several(chunk, start, end)
-        if not _is_utf8(chunk):
+        if not (chunk.isascii() or _is_utf8(chunk)):
             return 0, 0
         self.text += found.end(1) - len(start)
         return 1, len(chunk)

@@ -31,7 +31,8 @@ from attrs import define, field
 from yarl import URL
 
 from llmstack.errors import UpstreamError
-from llmstack.providers.incoming import Incoming, fault_of
+from llmstack.providers.faults import fault_of
+from llmstack.providers.incoming import Incoming
 from llmstack.providers.wire import ask
 
 

@@ -4,7 +4,7 @@ aiohttp makes and pools the connections, and reads the replies. What its session
 that (cookies, redirects, a body that may be anything, a task that writes it) takes 75
 microseconds of the 175 of a bare call, and a leaf needs none of it.
 
-Errors: those of aiohttp, for `incoming.fault_of` to translate.
+Errors: those of aiohttp, for `faults.fault_of` to translate.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import llmstack as ls
 from llmstack.gateway.whole import WRITE_TIMEOUT
 from llmstack.messages import Request
 from llmstack.testing.provider import Cut, FakeProvider, Hang
-from llmstack.testing.scripted import ScriptedEvent, ScriptedSource
+from llmstack.testing.scripted import Line, ScriptedEvent, ScriptedSource
 from tests.gateway.stage import (
     HELLO,
     chat,
@@ -139,13 +139,31 @@ def test_a_client_of_version_1_0_gets_a_stream_that_ends_with_the_connection() -
     """It knows no chunks."""
 
     async def stream(_request: Request) -> ls.EventStream:
-        return ls.EventStream(ScriptedSource([]), held=[ScriptedEvent(raw=b"data: 0\n\n")])
+        lines: list[Line] = [1.0, events[1], 1.0, events[2], 1.0, events[3]]
+        return ls.EventStream(ScriptedSource(lines), held=events[:1])
+
+    events = [ScriptedEvent(raw=b"data: %d\n\n" % n) for n in range(4)]
 
     async def main() -> bytes:
         async with serving(over(stream)) as url:
             return (await raw(url, post(chat(stream=True)).replace(b"HTTP/1.1", b"HTTP/1.0")))[1]
 
-    assert b"data: 0\n\n" == run(main())
+    assert b"".join(event.raw for event in events) == run(main())
+
+
+def test_an_event_of_no_bytes_is_not_the_end() -> None:
+    """As a chunk it would be; those around it are chunks of their own."""
+    events = [ScriptedEvent(raw=bytes(size)) for size in (3, 30, 0, 300, 16, 1)]
+
+    async def stream(_request: Request) -> ls.EventStream:
+        lines = [line for event in events for line in (1.0, event)]
+        return ls.EventStream(ScriptedSource(lines))
+
+    async def main() -> bytes:
+        async with serving(over(stream)) as url:
+            return (await raw(url, post(chat(stream=True), "Connection: close")))[1]
+
+    assert ([event.raw for event in events if event.raw], True) == unchunked(run(main()))
 
 
 @pytest.mark.parametrize("how", ["fin", "rst", "end"])

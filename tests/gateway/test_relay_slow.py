@@ -294,6 +294,31 @@ def test_a_client_that_is_gone_is_told_nothing() -> None:
     assert (["failed"], []) == (ends, logs)
 
 
+@pytest.mark.parametrize(("size", "left"), [(5, 1.0), (20_000_000, 60.0)], ids=["gone", "slow"])
+def test_nor_is_one_that_leaves_before_the_first_event_was_taken(size: int, left: float) -> None:
+    """Whether it is gone when the stream is there, or takes nothing of it; that is no error."""
+    ends: list[str] = []
+
+    async def stream(request: Request) -> ls.EventStream:
+        await asyncio.sleep(5)
+        reply: ls.EventStream = await streams(*events(size), 9.0, log=ends.append)(request)
+        return reply
+
+    async def main() -> None:
+        app = create_app(gateway(over(stream), write_timeout=5))
+        async with application(app, handler_cancellation=False) as url:
+            _, writer = await connected(url)
+            writer.write(SENT)
+            await asyncio.sleep(left)
+            writer.close()
+            await asyncio.sleep(20)
+
+    with capture_logs() as logs:
+        patient(main())
+
+    assert (["abandoned"], []) == (ends, logs)
+
+
 def test_an_event_that_was_begun_is_ended_before_the_last_word() -> None:
     """No reader gets half of it."""
     lines: list[Line] = [*events(5, 12_000_000), 1000.0]

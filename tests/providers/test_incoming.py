@@ -27,7 +27,8 @@ from llmstack.errors import (
     UpstreamTimeout,
 )
 from llmstack.messages import EventStream
-from llmstack.providers.incoming import LINGER, BadFraming, Incoming, fault_of
+from llmstack.providers.faults import BadFraming, fault_of
+from llmstack.providers.incoming import LINGER, Incoming
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
 from llmstack.testing.upstream import (

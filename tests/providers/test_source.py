@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from llmstack.call import Usage
 from llmstack.errors import ConnectionLost, ProtocolError, StreamBroken, UpstreamError
 from llmstack.providers.anthropic.progress import Progress as MessagesProgress
+from llmstack.providers.batch import LOOKS, QUIET, WORTH
 from llmstack.providers.openai.progress import Progress
-from llmstack.providers.source import LOOKS, QUIET, TAIL, WORTH, EventSource
+from llmstack.providers.source import TAIL, EventSource
 from llmstack.providers.sse import SSEEvent, SSEParser
 from llmstack.stream import EventStream
 from llmstack.testing.virtual import run_virtual
@@ -89,6 +90,9 @@ async def read(stream: EventStream, progress: Progress) -> tuple[list[SSEEvent],
 @example([DONE, said("a") * 50], [])
 @example([b": ping\n" + said("a") * 50], [len(said("Hello")) + 7])
 @example([said("a") * 50, NUMBERED, said("a") * 50], [])
+@example([said("a") * 50, FINISH, DONE], [len(said("Hello"))])
+@example([said("a") + b"data: "], [len(said("Hello"))])
+@example([b"id: 7\n" + said("x"), said("a") * 50], [len(said("Hello") + said("x")) + 6])
 def test_events_are_those_that_were_sent(parts: list[bytes], cuts: list[int]) -> None:
     """However many have come at once, and wherever the network cuts them; so are their bytes."""
     raw = said("Hello") + b"".join(parts)
