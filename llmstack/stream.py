@@ -34,7 +34,8 @@ class Event(Protocol):
 class Source(Protocol):
     """Where the events come from: a connection, or a script.
 
-    It may offer ``heard``, the loop time when bytes of any kind last arrived.
+    It may offer ``heard``, the loop time when bytes of any kind last arrived, and ``conclude()``:
+    whether it is waiting behind its terminal, which it does no longer then.
     """
 
     @property
@@ -120,8 +121,11 @@ class EventStream:
             end(self.ended)
 
     def abort(self, error: LLMStackError) -> None:
-        """End the stream with *error*; a waiting reader wakes with it. Nothing if it is over."""
-        if self.ended is None:
+        """End the stream with *error*; a waiting reader wakes with it. Nothing if it is over.
+
+        A source that waits behind its terminal stops waiting instead: then nothing is missing.
+        """
+        if self.ended is None and not getattr(self.source, "conclude", bool)():
             self._stop(Outcome.of(error, self._loop.time(), self.first))
 
     def close(self) -> None:

@@ -102,6 +102,10 @@ class TranslatedSource:
             raise broken from error
         return ()
 
+    def conclude(self) -> bool:
+        """Have the endpoint's stream wait no longer behind its terminal, if it does."""
+        return bool(getattr(self.stream.source, "conclude", bool)())
+
     def close(self) -> None:
         """Leave the endpoint's stream, if it is not over."""
         self.stream.close()

@@ -35,7 +35,7 @@ def written(body: JSON, /) -> bytes:
     >>> written({"text": "\ud83d"})
     b'{"text":"\\ud83d"}'
     """
-    return json.dumps(body, separators=(",", ":")).encode()
+    return json.dumps(body, separators=(",", ":"), default=dict).encode()
 
 
 def framed(name: str, data: bytes, /) -> bytes:

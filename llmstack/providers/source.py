@@ -71,6 +71,8 @@ class EventSource:
         repr=False,
     )
     _cut: bool = field(default=False, init=False)
+    _until: float | None = field(default=None, init=False, repr=False)  # behind the terminal
+    _tail: asyncio.Timeout | None = field(default=None, init=False, repr=False)
 
     @property
     def heard(self) -> float:
@@ -146,6 +148,13 @@ class EventSource:
             return ()
         raise self._broken()
 
+    def conclude(self) -> bool:
+        """Wait no longer for what may come behind the terminal; False if it is not that."""
+        if self._tail is None:
+            return False
+        self._tail.reschedule(asyncio.get_running_loop().time())
+        return True
+
     def close(self) -> None:
         """Give the connection back if all has come, else close it."""
         if self.complete and not self._cut:
@@ -163,12 +172,17 @@ class EventSource:
 
     async def _behind(self) -> bytes:
         """Read behind the terminal, where there is nothing to lose: the reply is whole."""
+        loop = asyncio.get_running_loop()
+        if self._until is None:
+            self._until = loop.time() + TAIL
         try:
-            async with asyncio.timeout(TAIL):
+            async with asyncio.timeout_at(self._until) as self._tail:
                 return await self._portions.next()
         except (UpstreamError, TimeoutError):
             self._cut = True
             return b""
+        finally:
+            self._tail = None
 
     def _broken(self) -> UpstreamError:
         """Return what ended a stream of which content had been handed up."""

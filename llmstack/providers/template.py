@@ -129,6 +129,8 @@ class Template:
         if found is not None and last.startswith(end, found.end()):
             pieces.append(found[0])
         lines = b"".join([piece + b"\n" for piece in pieces])
+        if lines.count(b"\n") != len(pieces):
+            return 0, 0  # some piece has a line break of its own, and is no text
         lines = lines[: self._between.lines.match(lines).end()]  # type: ignore[union-attr]
         if not _is_utf8(lines):
             return 0, 0

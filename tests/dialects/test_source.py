@@ -192,6 +192,33 @@ def test_in_a_dialect_that_somebody_brought_every_piece_counts() -> None:
     assert (5.0, ["A", "B", "end"]) == (begun, list(map(_text, events)))
 
 
+def test_who_waits_for_it_behind_its_terminal_need_not() -> None:
+    """The endpoint's source is told; one that knows no such waiting says no."""
+
+    @define(eq=False)
+    class Tailed:
+        usage: Usage | None = None
+        complete: bool = False
+        told: int = 0
+
+        async def read(self) -> Sequence[Event]:
+            raise NotImplementedError
+
+        def conclude(self) -> bool:
+            self.told += 1
+            return True
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    async def main() -> tuple[bool, bool, int]:
+        tailed = Tailed()
+        waits = TranslatedSource("chat", EventStream(tailed), Loud()).conclude()
+        return waits, source_of(played(said("a"))).conclude(), tailed.told
+
+    assert (True, False, 1) == run_virtual(main())[0]
+
+
 def broken(cause: Exception | None) -> StreamBroken:
     error = StreamBroken("cut", endpoint="eu", status=200, request_id="r1")
     error.__cause__ = cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any, Final
 
 from hypothesis import given
@@ -34,6 +35,7 @@ def test_an_event_is_its_name_and_its_data() -> None:
     assert b'data: {"a":[1,"\\u00e9"]}\n\n' == encoded([("", data)])
     assert b'event: ping\ndata: {"a":[1,"\\u00e9"]}\n\n' == encoded([("ping", data)])
     assert b'{"a":[1,"\\u00e9"]}' == written(data)
+    assert b'{"a":{"b":1}}' == written({"a": MappingProxyType({"b": 1})})
     assert b"data: {}\n\n" == framed("", b"{}")
     assert b"data: {}\n\ndata: [DONE]\n\n" == encoded([("", {})], DONE)
 

@@ -12,7 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmstack.call import Usage
-from llmstack.errors import ConnectionLost, ProtocolError, StreamBroken, UpstreamError
+from llmstack.errors import (
+    ConnectionLost,
+    Overloaded,
+    ProtocolError,
+    StreamBroken,
+    UpstreamError,
+)
 from llmstack.providers.anthropic.progress import Progress as MessagesProgress
 from llmstack.providers.batch import LOOKS, QUIET, WORTH
 from llmstack.providers.openai.progress import Progress
@@ -46,6 +52,7 @@ between: Final = st.sampled_from(
     [
         *(said("other", "d"), said(""), chunk({"role": "assistant"}), FINISH, DONE, USAGE),
         *(b": ping\n\n", b"id: 7\n" + said("x"), b"event: x\n" + said("y"), ERROR, b"data: {\n\n"),
+        said("lf").replace(b"lf", b"l\nf"),
         *(said("cr").replace(b"\n", b"\r\n"), b'data: "no object"\n\n', b"\n", b"retry: 5\n\n"),
     ]
 )
@@ -230,8 +237,9 @@ def test_a_loss_behind_the_terminal_is_none() -> None:
     [
         ((TAIL - 0.5, USAGE, 60.0, DONE), Usage(3, 9)),
         ((TAIL + 0.5, USAGE, DONE), Usage(1, 1, estimated=True)),
+        ((TAIL / 2, b": ping\n\n") * 9, Usage(1, 1, estimated=True)),
     ],
-    ids=["in time", "too late"],
+    ids=["in time", "too late", "comments"],
 )
 def test_silence_behind_the_terminal_is_not_waited_for(
     behind: tuple[bytes | float, ...], usage: Usage
@@ -250,4 +258,24 @@ def test_silence_behind_the_terminal_is_not_waited_for(
     assert stream.ended is not None
     assert ("ok", b"[DONE]") == (stream.ended.how, events[-1])
     assert usage == stream.ended.usage
-    assert elapsed < 2 * TAIL
+    assert TAIL == elapsed
+
+
+def test_a_clock_that_rings_behind_the_terminal_ends_the_waiting_alone() -> None:
+    """Nothing is missing, so the reply is whole: a deadline has nothing to cut off."""
+
+    async def main() -> tuple[list[bytes], EventStream, float, list[bool]]:
+        loop = asyncio.get_running_loop()
+        source = EventSource(incoming(said("Hi"), FINISH, 60.0, DONE), Progress(), lambda: 1)
+        async with await source.opened() as stream:
+            waits = [source.conclude()]
+            loop.call_later(TAIL / 4, stream.abort, Overloaded("late"))
+            loop.call_later(TAIL / 4, stream.abort, Overloaded("later"))
+            events = [event.data async for event in stream]
+            return events, stream, loop.time(), [*waits, source.conclude()]
+
+    events, stream, elapsed, waits = apart(main())
+
+    assert stream.ended is not None
+    assert ("ok", b"[DONE]", TAIL / 4) == (stream.ended.how, events[-1], elapsed)
+    assert [False, False] == waits

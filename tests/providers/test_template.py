@@ -150,6 +150,7 @@ odd: Final = st.sampled_from(
         on_wire(event("a")).replace(b"\n", b"\r\n"),
         on_wire(event("a")).replace(b'"a"', b'"\xff"'),
         on_wire(event("a")).replace(b'"a"', b'"\n\n"'),
+        on_wire(event("a")).replace(b'"a"', b'"a\nb"'),
         b": comment\n" + on_wire(event("a")),
         on_wire(event("a"))[:-1],
         on_wire(event("a"))[:-9],
@@ -162,6 +163,9 @@ ordinary: Final = texts.filter(bool).map(lambda text: on_wire(event(text)))
 @given(st.lists(ordinary | odd | harmless, max_size=5).map(b"".join))
 @example(on_wire(event("a")) * 2 + on_wire(event("a")).replace(b'"a"', b'"\xff"'))
 @example(on_wire(event("a")).replace(b'"a"', b'"\xff"'))
+@example(
+    on_wire(event("a")) + on_wire(event("b")).replace(b'"b"', b'"b\nc"') + on_wire(event("d")) * 2
+)
 @example(on_wire(event("")) + on_wire(event("a")))
 @example(on_wire(event("")))
 @example(on_wire(event("a" * 200))[:-70])

@@ -25,6 +25,8 @@ _DELTAS: Final[Mapping[str, tuple[str, str]]] = {
     "input_json_delta": ("tool_use", "partial_json"),
     "text_delta": ("text", "text"),
 }
+#: The kinds of blocks that a chat can say.
+_SAID: Final = frozenset(kind for kind, _ in _DELTAS.values())
 
 
 @final
@@ -133,6 +135,8 @@ class ChatStream:
         if self.finished or not kind:
             return ()
         block = self.blocks.get(the(int, data, "index"))
+        if block is not None and block.kind not in _SAID:
+            return ()  # of a tool that the provider runs itself
         if block is None or block.kind != kind:
             raise ProtocolError("a delta in a Messages stream for a block that is not open")
         if kind == "text":

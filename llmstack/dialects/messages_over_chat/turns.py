@@ -44,7 +44,7 @@ _CALL: Final = ("type", "id", "name", "input", "caller")
 
 def conversation(system: Place, messages: Place) -> list[JSON]:
     """Return the messages that say *system* and *messages*."""
-    said = [_system(blocks(system))] if system.given else []
+    said = [_system(blocks(system))] if system.value not in (None, "", []) else []
     given = [(message["role"].one_of(ROLES), _blocks(message)) for message in messages.each()]
     if not given or given[-1][0] == "assistant":
         raise messages.refusal(f"they end with {'the assistant' if given else 'nothing'}")
@@ -52,8 +52,10 @@ def conversation(system: Place, messages: Place) -> list[JSON]:
         turn = [block for _, some in run for block in some]
         if role == "user":
             said += _user(turn)
-        else:
-            said.append((_assistant if role == "assistant" else _system)(turn))
+        elif role == "assistant":
+            said.append(_assistant(turn))
+        elif turn:
+            said.append(_system(turn))
     return said
 
 

@@ -206,6 +206,24 @@ def test_after_the_first_finish_nothing_is_said() -> None:
     assert [1, 1, 0, 0, 0, 0, 0] == [len(pieces) for pieces in made]
 
 
+def test_what_the_provider_runs_itself_is_left_out() -> None:
+    """The call, what it is called with, and what came out; the text behind it is said."""
+    server = {"type": "server_tool_use", "id": "s", "name": "search", "input": {}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+
+    assert [[], [], [], [], [], [], [{"content": "a"}], []] == deltas(
+        {},
+        block(0, server),
+        json(0, '{"q": 1}'),
+        closed(0),
+        block(1, found),
+        closed(1),
+        block(2, TEXT),
+        text(2, "a"),
+        closed(2),
+    )
+
+
 def test_what_is_not_known_says_nothing() -> None:
     """New events and new deltas may come at any time."""
     assert [[], [], [], []] == deltas(

@@ -292,7 +292,7 @@ def test_a_turn_that_is_to_be_continued_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("system", "becomes"),
-    [("hi", "hi"), ([HI], "hi"), ([HI, YOU], [HI, YOU]), ([], "")],
+    [("hi", "hi"), ([HI], "hi"), ([HI, YOU], [HI, YOU])],
 )
 def test_the_system_prompt_comes_first(system: object, becomes: object) -> None:
     """It may also stand between the turns."""
@@ -303,6 +303,14 @@ def test_the_system_prompt_comes_first(system: object, becomes: object) -> None:
         {"role": "user", "content": "go"},
         {"role": "system", "content": becomes},
     ] == messages
+
+
+@pytest.mark.parametrize("system", [None, "", []])
+def test_an_empty_system_prompt_says_nothing(system: object) -> None:
+    """As any empty field; nor does one between the turns."""
+    messages, _ = said(("user", "go"), ("system", []), system=system)
+
+    assert ["user"] == [message["role"] for message in messages]
 
 
 def test_a_system_prompt_is_text() -> None:
