@@ -77,7 +77,9 @@ class Endpoint:
     from the name asked for, where ``"*"`` stands for all others and maps to ``"*"`` to
     pass them on. A name that the map lacks is not served here. Without *models* the name
     passes as asked. An unknown *price* is None, which is not zero. A weight of 0 takes no
-    traffic. *tags* are promises (a region, a data policy) that requests may ask for.
+    traffic. *tags* are promises (a region, a data policy) that requests may ask for. *key*
+    and *account* name the credential and who pays, never the secret itself: endpoints with
+    the same one share its limits and its troubles; "" is shared with nobody.
     """
 
     name: str = field(validator=validators.min_len(1))
@@ -87,6 +89,8 @@ class Endpoint:
     price: Price | None = field(default=None, kw_only=True)
     capabilities: Capabilities | None = field(default=None, kw_only=True)
     tags: frozenset[str] = field(default=frozenset(), converter=_tags, kw_only=True)
+    key: str = field(default="", kw_only=True)
+    account: str = field(default="", kw_only=True)
 
     def model_for(self, asked: str) -> str | None:
         """Return the provider's name for the model *asked* for; None if it is not served."""

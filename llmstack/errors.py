@@ -74,6 +74,7 @@ __all__ = [
     "ConnectionLost",
     "ContentFiltered",
     "ContextLengthExceeded",
+    "Cool",
     "CoolingDown",
     "DeadlineExceeded",
     "Disabled",
@@ -94,6 +95,7 @@ __all__ = [
     "RateLimited",
     "RateLimitedHere",
     "Refused",
+    "Scope",
     "ServerError",
     "Shed",
     "StreamBroken",
@@ -107,6 +109,9 @@ __all__ = [
 
 Blame = Literal["endpoint", "key", "account", "caller", "nobody"]
 Phase = Literal["connect", "first_token", "idle", "total"]
+#: What a failure puts aside, from the narrowest: one endpoint, one key for one model at its
+#: provider, the key for all models, the account with all its keys.
+Scope = Literal["endpoint", "key_model", "key", "account"]
 
 
 @final
@@ -127,11 +132,21 @@ class Tried:
     reason: str = ""
 
 
+@final
+@frozen
+class Cool:
+    """What a failure puts aside, and for how many *seconds* if no wait was named."""
+
+    scope: Scope
+    seconds: float
+
+
 class LLMStackError(Exception):
     """The root of all errors that llmstack raises on purpose.
 
     Behaviour: the same endpoint may be asked *again*, another one *elsewhere*; *unsent*
-    is certainty that no provider has seen the request; and whom it *blames*.
+    is certainty that no provider has seen the request; whom it *blames*; and what is put
+    aside because of it, *cools*: None puts nothing aside.
     Facts, where known: *endpoint* by name, the HTTP *status* and *code* of the reply,
     *request_id* of the provider, *retry_after* in seconds, *ready_at* in loop time,
     *untried* endpoints that the router has left, and *attempts*, the call's ledger.
@@ -141,6 +156,7 @@ class LLMStackError(Exception):
     elsewhere: bool = False
     unsent: bool = False
     blames: Blame = "nobody"
+    cools: Cool | None = None
 
     def __init__(  # noqa: PLR0913 -- the facts of one error; all but the message by keyword
         self,
@@ -323,19 +339,26 @@ class AccountFault(UpstreamError):
 class AuthFailed(AccountFault):
     """The provider does not accept our key."""
 
+    cools = Cool("key", 600.0)
+
 
 class PermissionDenied(AccountFault):
     """The key may not do this."""
 
+    cools = Cool("key_model", 600.0)
+
 
 class ModelNotFound(AccountFault):
     """The provider has no such model under this key."""
+
+    cools = Cool("endpoint", 600.0)
 
 
 class QuotaExhausted(AccountFault):
     """Money, plan or daily cap is used up; waiting will not help."""
 
     blames = "account"
+    cools = Cool("account", 3600.0)
 
 
 class Busy(UpstreamError):
@@ -349,12 +372,14 @@ class RateLimited(Busy):
     """Too many requests or tokens for the key."""
 
     blames = "key"
+    cools = Cool("key_model", 1.0)
 
 
 class Overloaded(Busy):
     """The provider is at its limit."""
 
     blames = "endpoint"
+    cools = Cool("endpoint", 2.0)
 
 
 class Broken(UpstreamError):

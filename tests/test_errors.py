@@ -28,6 +28,7 @@ from llmstack.errors import (
     ProtocolError,
     RateLimited,
     Refused,
+    Scope,
     StreamBroken,
     Tried,
     UpstreamError,
@@ -119,7 +120,7 @@ def test_drawing_and_classes_are_the_same() -> None:
 
 def test_the_public_names_are_the_classes_and_their_words() -> None:
     """Sorted and complete."""
-    others = {"Blame", "Phase", "Tried", "classify"}
+    others = {"Blame", "Cool", "Phase", "Scope", "Tried", "classify"}
 
     assert sorted({*CLASSES, *others}) == errors.__all__
 
@@ -130,6 +131,25 @@ def test_every_class_that_is_raised_is_in_the_table() -> None:
     leaves = set(CLASSES) - parents | {"BadRequest"}
 
     assert leaves == set(BEHAVIOUR)
+
+
+#: What is put aside and for how long; whatever is not here puts nothing aside.
+COOLS: Final[dict[str, tuple[Scope, float]]] = {
+    "AuthFailed": ("key", 600.0),
+    "PermissionDenied": ("key_model", 600.0),
+    "ModelNotFound": ("endpoint", 600.0),
+    "QuotaExhausted": ("account", 3600.0),
+    "RateLimited": ("key_model", 1.0),
+    "Overloaded": ("endpoint", 2.0),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_cools_is_what_the_catalogue_says(name: str) -> None:
+    """A key, an account, an endpoint, or nothing; a reply may name another scope."""
+    cools = CLASSES[name].cools
+
+    assert COOLS.get(name) == (cools and (cools.scope, cools.seconds))
 
 
 @pytest.mark.parametrize("name", BEHAVIOUR)

@@ -41,6 +41,11 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/call.py", "attributes", "Attempt"): "a record: the facts of one attempt",
     ("llmstack/combine.py", "broad except", "Exception"): "map_error: the user's function judges",
     ("llmstack/config/tables.py", "attributes", "EndpointTable"): "a table of the file, key by key",
+    (
+        "llmstack/errors.py",
+        "attributes",
+        "LLMStackError",
+    ): "the behaviour and the facts of all errors",
     ("llmstack/errors.py", "length", "llmstack.errors"): "the whole tree in one file, and drawn",
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
