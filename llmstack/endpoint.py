@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, final
 
 from attrs import Attribute, define, evolve, field, frozen, validators
@@ -91,6 +91,19 @@ class Endpoint:
     tags: frozenset[str] = field(default=frozenset(), converter=_tags, kw_only=True)
     key: str = field(default="", kw_only=True)
     account: str = field(default="", kw_only=True)
+
+    @property
+    def dearest(self) -> float:
+        """What one call can cost at most, in USD; infinity where that is not known.
+
+        The context window is full, and as much is written as may be.
+        """
+        price, able = self.price, self.capabilities
+        if price is None or able is None or able.context is None:
+            return inf
+        written = able.context if able.max_output is None else able.max_output
+        read = able.context * max(price.input, price.cached or 0.0)
+        return (read + written * price.output) / PER_MILLION
 
     def model_for(self, asked: str) -> str | None:
         """Return the provider's name for the model *asked* for; None if it is not served."""

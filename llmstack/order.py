@@ -40,15 +40,29 @@ class StackWarning(UserWarning):
 @final
 @frozen
 class Bound:
-    """The most that one request can take: calls to upstream, and seconds."""
+    """The most that one request can take: calls to upstream, seconds, and USD.
+
+    What has no bound is infinity, and so is a cost that is not known: of an endpoint
+    without a price, or without a context window.
+    """
 
     calls: int = 1
     seconds: float = inf
+    cost: float = inf
 
     def __str__(self) -> str:
         """Say it in words."""
-        calls = f"{self.calls} upstream call{'s' if self.calls > 1 else ''}"
-        return f"at most {calls}" + ("" if self.seconds == inf else f", {self.seconds:g} s")
+        calls = f"at most {self.calls} upstream call{'s' if self.calls > 1 else ''}"
+        seconds = "" if self.seconds == inf else f", {self.seconds:g} s"
+        return calls + seconds + ("" if self.cost == inf else f", {self.cost:.4g} USD")
+
+    def times(self, calls: int, *, waits: float = 0.0) -> Bound:
+        """Return the bound of so many *calls* of this, with *waits* in seconds between them all."""
+        return Bound(calls * self.calls, calls * self.seconds + waits, calls * self.cost)
+
+    def within(self, seconds: float) -> Bound:
+        """Return the same, over after so many *seconds* at most."""
+        return Bound(self.calls, min(self.seconds, seconds), self.cost)
 
 
 @runtime_checkable
@@ -92,7 +106,11 @@ def _bound_with(layer: object, inner: Bound) -> Bound:
         _bound_with(getattr(layer, branch), inner) for branch in getattr(layer, "branches", ())
     ]
     if branches:
-        return Bound(max(b.calls for b in branches), max(b.seconds for b in branches))
+        return Bound(
+            max(b.calls for b in branches),
+            max(b.seconds for b in branches),
+            max(b.cost for b in branches),
+        )
     return layer.bound(inner) if isinstance(layer, Bounded) else inner
 
 

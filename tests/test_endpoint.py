@@ -294,3 +294,21 @@ def test_a_repr_shows_no_service() -> None:
     assert "sk-secret" == repr(Secretive()) == asyncio.run(Secretive()("sk-secret"))
     assert "sk-secret" not in repr(Endpoint("eu", Secretive()))
     assert "sk-secret" not in repr(EndpointSet([Endpoint("eu", Secretive())]))
+
+
+@pytest.mark.parametrize(
+    ("price", "able", "dearest"),
+    [
+        (None, Capabilities(context=1000), inf),
+        (Price(1, 2), None, inf),
+        (Price(1, 2), Capabilities(max_output=10), inf),
+        (Price(1, 2), Capabilities(context=1_000_000, max_output=500_000), 2.0),
+        (Price(1, 2), Capabilities(context=1_000_000), 3.0),
+        (Price(1, 2, cached=4), Capabilities(context=1_000_000, max_output=1), 4.000002),
+    ],
+)
+def test_the_dearest_call_reads_and_writes_all_it_can(
+    price: Price | None, able: Capabilities | None, dearest: float
+) -> None:
+    """Where the price or the window is not known, nor is the cost."""
+    assert dearest == Endpoint("eu", echo, price=price, capabilities=able).dearest

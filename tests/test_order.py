@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, Final
 
 import pytest
-from attrs import frozen
+from attrs import astuple, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -234,7 +234,8 @@ class Bounding:
         return inner
 
     def bound(self, inner: Bound, /) -> Bound:
-        return Bound(inner.calls * self.times, min(self.seconds, 2 * inner.seconds + 1))
+        seconds = min(self.seconds, 2 * inner.seconds + 1)
+        return Bound(inner.calls * self.times, seconds, min(self.seconds, inner.cost))
 
 
 bounding = st.builds(Bounding, st.integers(1, 3), st.sampled_from([inf, 4, 9])) | st.just(plain)
@@ -248,7 +249,7 @@ def worst(stack: list[Any], inner: Bound = Bound()) -> Bound:  # noqa: B008 -- i
     below, layer = worst(stack[1:], inner), stack[0]
     ways = [layer.then, layer.otherwise] if hasattr(layer, "then") else [layer]
     bounds = [way.bound(below) if isinstance(way, Bounding) else below for way in ways]
-    return Bound(max(b.calls for b in bounds), max(b.seconds for b in bounds))
+    return Bound(*(max(values) for values in zip(*map(astuple, bounds), strict=True)))
 
 
 @given(st.lists(bounding | choices, max_size=5))
@@ -269,6 +270,8 @@ def test_a_bound_is_built_up_from_the_floor(stack: list[Layer]) -> None:
         (Bound(3, 30.0), "at most 3 upstream calls, 30 s"),
         (Bound(1, 0.25), "at most 1 upstream call, 0.25 s"),
         (Bound(2, 0), "at most 2 upstream calls, 0 s"),
+        (Bound(2, cost=0.123456), "at most 2 upstream calls, 0.1235 USD"),
+        (Bound(2, 9, 0), "at most 2 upstream calls, 9 s, 0 USD"),
     ],
 )
 def test_a_bound_is_said_in_words(bound: Bound, text: str) -> None:

@@ -54,7 +54,7 @@ class Deadline:
 
     def bound(self, inner: Bound, /) -> Bound:
         """Return the bound of *inner*, cut off at the deadline."""
-        return Bound(inner.calls, min(inner.seconds, self.seconds))
+        return inner.within(self.seconds)
 
 
 @final

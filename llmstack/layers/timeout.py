@@ -95,9 +95,7 @@ class Timeout:
 
     def bound(self, inner: Bound, /) -> Bound:
         """Return the bound of *inner*; only *total* bounds a whole attempt."""
-        return Bound(
-            inner.calls, inner.seconds if self.total is None else min(inner.seconds, self.total)
-        )
+        return inner if self.total is None else inner.within(self.total)
 
     def until_reply(self, *, streams: bool) -> tuple[float, Phase]:
         """Return how long a reply may be waited for, and which of the times that is."""

@@ -135,7 +135,7 @@ class Fallback:
         there = max(1, len(self.endpoints))
         asked = there if self.max_attempts is None else min(there, 1 + self.max_attempts)
         most = bound_of_endpoints(self.endpoints, inner, asked + self.retry_primary)
-        return Bound(most.calls, most.seconds + self.retry_primary * PATIENCE)
+        return most.times(1, waits=self.retry_primary * PATIENCE)
 
     def _is_trigger(self, error: LLMStackError) -> bool:
         return error.elsewhere if self.triggers is None else isinstance(error, self.triggers)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from math import inf
 from types import MappingProxyType
 from typing import Any, Final, final
 
@@ -74,10 +75,15 @@ def the_set(endpoints: Endpoints) -> EndpointSet:
 
 def bound_of_endpoints(endpoints: Endpoints, inner: Bound, asked: int = 1) -> Bound:
     """Return the bound of a router that asks up to *asked* endpoints, some of them groups."""
-    groups = [getattr(endpoint.service, "bound", Bound()) for endpoint in endpoints]
-    calls = max((group.calls for group in groups), default=1)
-    seconds = max((group.seconds for group in groups), default=inner.seconds)
-    return Bound(asked * inner.calls * calls, asked * min(inner.seconds, seconds))
+    groups = [
+        getattr(endpoint.service, "bound", Bound(cost=endpoint.dearest)) for endpoint in endpoints
+    ]
+    one = Bound(
+        inner.calls * max((group.calls for group in groups), default=1),
+        min(inner.seconds, max((group.seconds for group in groups), default=inf)),
+        inner.calls * max((group.cost for group in groups), default=inf),
+    )
+    return one.times(asked)
 
 
 def never(_error: LLMStackError, _asked: int) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from llmstack.builder import ServiceBuilder
-from llmstack.endpoint import Endpoint, EndpointSet
+from llmstack.endpoint import Capabilities, Endpoint, EndpointSet, Price
 from llmstack.errors import ConfigError
 from llmstack.layers.deadline import Deadline
 from llmstack.order import Bound
@@ -55,3 +57,14 @@ def test_the_bound_counts_the_calls_of_groups() -> None:
     assert Bound(12, 20.0) == bound_of_endpoints((plain, group), Bound(2, 10.0), 2)
     assert Bound(6, 7.0) == bound_of_endpoints((group,), Bound(2, 10.0))
     assert Bound(2, 10.0) == bound_of_endpoints(EndpointSet(), Bound(2, 10.0))
+
+
+def test_the_bound_counts_the_dearest_endpoint() -> None:
+    """For each call; one that is not known makes all of it unknown."""
+    window = Capabilities(context=1_000_000, max_output=1_000_000)
+    cheap = Endpoint("cheap", echo, price=Price(1, 1), capabilities=window)
+    dear = Endpoint("dear", echo, price=Price(2, 3), capabilities=window)
+    group = Endpoint("g", ServiceBuilder().layer(Fallback([cheap, dear])).service(echo))
+    assert Bound(4, 20.0, 20.0) == bound_of_endpoints((cheap, dear), Bound(2, 10.0), 2)
+    assert Bound(4, 10.0, 20.0) == bound_of_endpoints((cheap, group), Bound(2, 10.0))
+    assert inf == bound_of_endpoints((cheap, Endpoint("unknown", echo)), Bound(1)).cost
