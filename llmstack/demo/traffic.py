@@ -78,7 +78,7 @@ class Callers:
         except (ClientError, TimeoutError) as error:
             self._note(began, "", 0, type(error).__name__)
             return
-        attempts = int(answer.headers.get("x-llmstack-attempts", "0"))
+        attempts = int(answer.headers.get("x-llmstack-attempts", "0").partition(";")[0])
         if answer.status != 200 or not json.loads(raw)["choices"]:
             self._note(began, "", attempts, f"status {answer.status}")
         else:

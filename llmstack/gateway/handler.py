@@ -17,6 +17,7 @@ from llmstack.call import Call
 from llmstack.gateway.desk import JSON, Desk, named
 from llmstack.gateway.errors import Problem
 from llmstack.gateway.front import Front
+from llmstack.gateway.ledger import short
 from llmstack.gateway.parse import parse, passed
 from llmstack.gateway.reading import read
 from llmstack.gateway.relay import relay
@@ -71,7 +72,7 @@ async def ask(
         problem = desk.problem_of(error, call.id, call.sent)
     finally:
         desk.leave(task)
-    more = {"x-llmstack-attempts": str(call.sent)}
+    more = {"x-llmstack-attempts": short(call)}
     return desk.refused(problem, call.id, more, front=front)
 
 
@@ -124,7 +125,7 @@ def _headers(reply: Reply, call: Call, front: Front, kind: str) -> dict[str, str
     """Return the headers of *reply*; *kind* is its type where the provider does not say."""
     headers = named(call.id, front)
     headers[hdrs.CONTENT_TYPE] = kind
-    headers["x-llmstack-attempts"] = str(call.sent)
+    headers["x-llmstack-attempts"] = short(call)
     for attempt in reversed(call.attempts):
         if not attempt.group and attempt.how in _SERVED:
             headers["x-llmstack-endpoint"] = _line(attempt.endpoint)

@@ -189,7 +189,7 @@ def test_a_failover_is_only_seen_in_the_headers() -> None:
 
     answer = run(main())
 
-    assert (200, "2", "b") == (
+    assert (200, "2; a=Overloaded, b=ok", "b") == (
         answer.status,
         answer.headers["x-llmstack-attempts"],
         answer.headers["x-llmstack-endpoint"],
@@ -225,7 +225,7 @@ def test_the_last_failure_is_told_with_advice() -> None:
     asked_for, error = run(main())
 
     assert (2, 502, "upstream_error") == (asked_for, error.status_code, error.code)
-    assert "2" == error.response.headers["x-llmstack-attempts"]
+    assert "2; a=ServerError, a=ServerError" == error.response.headers["x-llmstack-attempts"]
     assert "false" == error.response.headers["x-should-retry"]
     assert error.request_id == error.response.headers["x-llmstack-request-id"]
 
@@ -358,5 +358,6 @@ def test_who_served_is_the_last_who_did() -> None:
 
     headers = run(main()).headers
 
-    assert ("us", "3") == (headers["x-llmstack-endpoint"], headers["x-llmstack-attempts"])
+    assert "us" == headers["x-llmstack-endpoint"]
+    assert "3; eu=ok, us=ok, asia=cancelled" == headers["x-llmstack-attempts"]
     assert set() == {"retry-after", "via"} & headers.keys()

@@ -141,7 +141,7 @@ class Call:
 
     def note(self, headers: Mapping[str, str]) -> None:
         self.endpoint = headers.get("x-llmstack-endpoint", "")
-        self.attempts = int(headers.get("x-llmstack-attempts", "0"))
+        self.attempts = int(headers.get("x-llmstack-attempts", "0").partition(";")[0])
 
     @property
     def verdict(self) -> str:

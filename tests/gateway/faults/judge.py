@@ -168,7 +168,8 @@ def _same(expected: Same, case: Case, dialect: Dialect, seen: Seen) -> None:
 def _named(seen: Seen) -> tuple[str, str]:
     """The endpoint that a reply names, and the number of attempts."""
     headers = seen.heard.headers
-    return headers["x-llmstack-endpoint"], headers["x-llmstack-attempts"]
+    sent, _, _ = headers["x-llmstack-attempts"].partition(";")
+    return headers["x-llmstack-endpoint"], sent
 
 
 JUDGES: Final[Mapping[type, Callable[[Any, Case, Dialect, Seen], None]]] = {
