@@ -33,7 +33,10 @@ _QUOTED: Final = re.compile(r"(?<!\w)(['\"`])(?:(?!\1)\S)*\s.*?\1(?!\w)")
 _HTML: Final = re.compile(r"(?i)<(?:!doctype|/?[a-z][a-z0-9]*[\s/>])")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
 #: Where providers say by which name they know a request.
-_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-generation-id")
+_REQUEST_IDS: Final = (
+    *("x-request-id", "request-id", "apim-request-id", "x-generation-id"),
+    *("x-amzn-requestid", "mistral-correlation-id"),
+)
 _PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]]{1,64}")
 
 

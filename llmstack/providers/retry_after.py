@@ -1,60 +1,67 @@
 """How long a provider asks us to wait: a total parser of headers and hints.
 
 The first valid one wins: ``retry-after-ms``, ``x-ms-retry-after-ms``,
-``x-amz-retry-after`` (milliseconds all), ``Retry-After`` in seconds or as a date, a hint in
-the words of the error, and the reset of a dimension of which nothing remains. What is
-malformed counts as absent; nothing here raises.
+``x-amz-retry-after`` (milliseconds all), ``Retry-After`` in seconds or as a date, the delay
+that Google has in the body, a hint in the words of the error, and the reset of a limit of
+which nothing remains. What is malformed counts as absent; nothing here raises.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
+from llmstack.providers.rate_headers import rate_facts
+from llmstack.providers.times import (
+    Parsed,
+    date,
+    dates,
+    duration,
+    first,
+    largest,
+    number,
+    stamp,
+)
 
-__all__ = ["duration", "retry_after"]
 
-#: Neither sign, exponent, underscore nor other alphabets: ``float`` would take them all.
-_NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
-_EPOCH: Final = re.compile(r"[0-9]{10,13}(?:\.[0-9]{1,6})?")
-_SPAN: Final = re.compile(
-    r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?"
-    r"(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)ms)?"
-)
-_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
-_DATE: Final = re.compile(
-    r"[A-Z][a-z]{2,8}, [0-9]{2}[ -][A-Z][a-z]{2}[ -](?:[0-9]{4}|[0-9]{2})"
-    r" [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
-)
-_STAMP: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
-)
-_HINT: Final = re.compile(r"(?i)\b(?:try again|retry) in ([0-9][0-9.a-z]*[a-z])(?![\w%])")
+__all__ = ["retry_after"]
+
+#: Signs of a header that are looked at; a date has 29.
+LOOK: Final = 512
 
 _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after")
-#: What remains of a dimension, and when it is full again.
-_DIMENSIONS: Final = (
-    *((f"x-ratelimit-remaining{d}", f"x-ratelimit-reset{d}") for d in ("", "-requests", "-tokens")),
-    *(
-        (f"anthropic-ratelimit-{d}-remaining", f"anthropic-ratelimit-{d}-reset")
-        for d in ("requests", "tokens", "input-tokens", "output-tokens")
-    ),
+#: OpenAI, Groq: "try again in 4m50.304s". Gemini: "retry in 34.07s".
+_SHORT: Final = re.compile(
+    r"(?i)\b(?:try again|retry) (?:in|after) ([0-9][0-9.a-z]*[a-z])(?![\w%])"
 )
-#: Above it a date is in milliseconds since 1970, and not in seconds.
-_MS: Final = 1e11
+#: Azure: "retry after 7 seconds", "try again in 59 seconds". GitHub: "wait 31200 seconds".
+_IN_WORDS: Final = re.compile(
+    r"(?i)\b(?:(?:try again|retry) (?:in|after)|wait(?: for)?)"
+    r" ([0-9]{1,9}(?:\.[0-9]{1,6})?) (millisecond|second|minute|hour|day)s?\b"
+)
+_WORTH: Final[Mapping[str, float]] = {
+    "millisecond": 0.001,
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
+#: Anthropic: "You will regain access on 2026-01-01 at 00:00 UTC."
+_REGAIN: Final = re.compile(
+    r"(?i)\bregain access on ([0-9]{4}-[0-9]{2}-[0-9]{2}) at ([0-9]{2}:[0-9]{2}) UTC"
+)
 
 
 def retry_after(
-    headers: Mapping[str, str], *, hint: str = "", wall: float | None = None
+    headers: Mapping[str, str], *, hint: str = "", delay: str = "", wall: float | None = None
 ) -> float | None:
     """Return the seconds to wait, None if the provider names none.
 
     Names in *headers* are lower case; of several values in one, joined by commas, the
-    largest counts. Dates are measured against the reply's own ``Date``, which has the
-    provider's clock, or against *wall*; where there is neither they say nothing.
+    largest counts. *hint* is the words of the error, *delay* a span in its body. Dates are
+    measured against the reply's own ``Date``, which has the provider's clock, or against
+    *wall*; where there is neither they say nothing.
 
     >>> retry_after({"retry-after": "1.5"})
     1.5
@@ -62,71 +69,34 @@ def retry_after(
     360.0
     """
     for name in _MILLISECONDS:
-        wait = _largest(_number(part) for part in headers.get(name, "").split(","))
+        wait = largest(map(number, headers.get(name, "")[:LOOK].split(",")))
         if wait is not None:
             return wait / 1000
-    now = _date(headers.get("date", ""))
-    now = wall if now is None else now
-    return _first(
-        _largest(_number(part) for part in headers.get("retry-after", "").split(",")),
-        _dated(headers.get("retry-after", ""), now),
-        _largest(duration(found[1]) for found in _HINT.finditer(hint)),
-        _largest(
-            _reset(headers.get(reset, "").strip(), now)
-            for remaining, reset in _DIMENSIONS
-            if headers.get(remaining, "").strip() == "0"
+    now = first(date(headers.get("date", "")), wall)
+    said = headers.get("retry-after", "")[:LOOK]
+    return first(
+        largest(map(number, said.split(","))),
+        _until(largest(dates(said)), now),
+        duration(delay),
+        largest(_hints(hint, now)),
+        # A plan is no limit that holds up every request: its formats look at it themselves.
+        largest(
+            facts.reset
+            for facts in rate_facts(headers, wall=wall)
+            if facts.used_up and facts.unit != "share"
         ),
     )
 
 
-def duration(text: str) -> float | None:
-    """Return the seconds that *text* means: ``1s``, ``6m0s``, ``250ms``, ``10h17m5.7s``."""
-    found = _SPAN.fullmatch(text)
-    if not text or found is None:
-        return None
-    return sum(float(n) * unit for n, unit in zip(found.groups("0"), _UNITS, strict=True))
+def _hints(text: str, now: Parsed) -> Iterator[Parsed]:
+    """Yield each wait that *text* has in words."""
+    for found in _SHORT.finditer(text):
+        yield duration(found[1])
+    for found in _IN_WORDS.finditer(text):
+        yield float(found[1]) * _WORTH[found[2].lower()]
+    for found in _REGAIN.finditer(text):
+        yield _until(stamp(f"{found[1]}T{found[2]}:00Z"), now)
 
 
-def _number(text: str) -> float | None:
-    text = text.strip(" \t")
-    return float(text) if _NUMBER.fullmatch(text) else None
-
-
-def _date(text: str) -> float | None:
-    text = text.strip(" \t")
-    try:
-        return parsedate_to_datetime(text).timestamp() if _DATE.fullmatch(text) else None
-    except ValueError:  # the 31st of November
-        return None
-
-
-def _stamp(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).timestamp() if _STAMP.fullmatch(text) else None
-    except ValueError:
-        return None
-
-
-def _dated(text: str, now: float | None) -> float | None:
-    """Return the seconds to the latest of the dates in *text*."""
-    date = _largest(_date(found[0]) for found in _DATE.finditer(text))
-    return None if date is None or now is None else max(0.0, date - now)
-
-
-def _reset(text: str, now: float | None) -> float | None:
-    """Return the seconds to a reset: a number, a duration, a date, or seconds since 1970."""
-    wait = _first(_number(text), duration(text))
-    if wait is not None:
-        return wait
-    date = _stamp(text)
-    if _EPOCH.fullmatch(text):
-        date = float(text) / (1000 if float(text) > _MS else 1)
-    return None if date is None or now is None else max(0.0, date - now)
-
-
-def _largest(values: Iterator[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+def _until(at: Parsed, now: Parsed) -> Parsed:
+    return None if at is None or now is None else max(0.0, at - now)

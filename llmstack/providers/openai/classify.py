@@ -1,151 +1,34 @@
-"""The table: what an error in the OpenAI format means; pure, and it never raises.
+"""What an error in the OpenAI format means, by the rows of `hosts`; pure, and it never raises.
 
-Most exact first: a code that means the same under every status; the status, or in a body or
-an event that came with a 200 the status that its codes stand for; then what some hosts hide
-under one status, told apart by fields, and by their words only where there is no field.
+Most exact first: a code that means the same under every status; what some hosts hide under
+one status, told apart by fields, and by their words only where there is no field; then the
+status, or in a body or an event that came with a 200 the status that its codes stand for.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
-from llmstack.errors import (
-    AuthFailed,
-    BadRequest,
-    CallerFault,
-    ConnectionFailed,
-    ConnectionLost,
-    ContentFiltered,
-    ContextLengthExceeded,
-    ModelNotFound,
-    Overloaded,
-    PayloadTooLarge,
-    PermissionDenied,
-    ProtocolError,
-    QuotaExhausted,
-    RateLimited,
-    ServerError,
-    UpstreamError,
-    UpstreamTimeout,
-)
-from llmstack.providers.redact import identifier, path, request_id
+from llmstack.errors import ContentFiltered, QuotaExhausted, RateLimited, UpstreamError
+from llmstack.providers import verdict
+from llmstack.providers.openai import hosts
+from llmstack.providers.rate_headers import rate_facts
 from llmstack.providers.retry_after import retry_after
-from llmstack.providers.said import Said
+from llmstack.providers.said import Said, as_object
+from llmstack.providers.verdict import ELSEWHERE, LONG, Phase, Verdict, by_status
 
 
-__all__ = ["Phase", "classify"]
+__all__ = ["classify"]
 
-#: Where the error stood: under an HTTP status of its own, in the body of a 200, in an event.
-Phase = Literal["status", "body", "event"]
-Kind = type[UpstreamError]
-
-#: These say all, whatever the status.
-_EXACT: Final[Mapping[str, Kind]] = {
-    **dict.fromkeys(
-        ("context_length_exceeded", "exceed_context_size_error"), ContextLengthExceeded
-    ),
-    **dict.fromkeys(
-        (
-            "content_filter",
-            "content_policy_violation",
-            "invalid_prompt",
-            "responsibleaipolicyviolation",
-            # Of a response that failed.
-            *("image_content_policy_violation", "bio_policy", "misalignment_policy_violation"),
-        ),
-        ContentFiltered,
-    ),
-    "invalid_api_key": AuthFailed,
-    **dict.fromkeys(
-        ("unsupported_country_region_territory", "data_residency_mismatch"), PermissionDenied
-    ),
-    **dict.fromkeys(("model_not_found", "deploymentnotfound"), ModelNotFound),
-    **dict.fromkeys(
-        (
-            "slow_down",
-            "server_is_overloaded",
-            "overloaded_error",
-            "capacity_exceeded",
-            "nocapacity",
-            "insufficient_system_resource",
-        ),
-        Overloaded,
-    ),
-}
-#: Money, in the many codes for it. ``insufficient_quota`` stays as the type under all of them.
-_SPENT: Final = re.compile(
-    r"insufficient_(?:quota|balance|credits?|funds)|credit_balance|billing_|"
-    r"(?:spend|spending|usage|budget)_(?:hard_)?limit|quota_exhausted"
+#: Signs of the words that are looked at.
+LOOK: Final = 4096
+#: A header that Mistral alone sends.
+_MISTRAL: Final = (
+    "mistral-correlation-id",
+    "ratelimitbysize-limit",
+    "x-ratelimitbysize-limit-minute",
 )
-
-#: What the vaguer codes stand for, where no status says it.
-_AS_STATUS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(("invalid_request_error", "badrequesterror", "bad_request"), 400),
-    # Of a response that failed: an image that cannot be used.
-    **dict.fromkeys(
-        (
-            *("invalid_image", "invalid_image_format", "invalid_base64_image"),
-            *("invalid_image_url", "invalid_image_mode", "unsupported_image_media_type"),
-            *("image_too_large", "image_too_small", "image_file_too_large", "image_parse_error"),
-            *("empty_image_file", "failed_to_download_image", "image_file_not_found"),
-        ),
-        400,
-    ),
-    **dict.fromkeys(("authentication_error", "authenticationerror", "unauthorized"), 401),
-    **dict.fromkeys(("permission_error", "permissiondeniederror", "forbidden"), 403),
-    **dict.fromkeys(("not_found_error", "notfounderror", "not_found"), 404),
-    **dict.fromkeys(("timeout", "timeout_error", "request_timeout"), 408),
-    **dict.fromkeys(("request_too_large", "payload_too_large"), 413),
-    **dict.fromkeys(
-        (
-            "rate_limit_exceeded",
-            "rate_limit_error",
-            "ratelimiterror",
-            "ratelimitreached",
-            "too_many_requests",
-            "requests",
-            "tokens",
-        ),
-        429,
-    ),
-    **dict.fromkeys(("bad_gateway", "upstream_error"), 502),
-    "vector_store_timeout": 504,
-    **dict.fromkeys(("service_unavailable", "service_unavailable_error", "unavailable_error"), 503),
-}
-
-_BY_STATUS: Final[Mapping[int, Kind]] = {
-    401: AuthFailed,
-    402: QuotaExhausted,
-    403: PermissionDenied,
-    404: ModelNotFound,
-    408: UpstreamTimeout,
-    413: PayloadTooLarge,
-    424: ServerError,  # Groq: a dependency of theirs failed
-    429: RateLimited,
-    498: Overloaded,  # Groq: the flex tier is full
-    503: Overloaded,
-    # Of the edge. After 520 and 524 the origin had the request.
-    520: ConnectionLost,
-    **dict.fromkeys((521, 522, 523, 525, 526), ConnectionFailed),
-    524: ConnectionLost,
-    529: Overloaded,
-}
-
-#: Hosts that have no code for a prompt that is too long: OpenAI before 2023, vLLM, SGLang,
-#: Mistral, DeepSeek | vLLM from 0.16 | vLLM | llama.cpp | LM Studio and others.
-_TOO_LONG: Final = re.compile(
-    r"maximum context length"
-    r"|context length is only"
-    r"|longer than the maximum model length"
-    r"|exceeds? the available context size"
-    r"|exceeds? (?:the |this |model'?s? |maximum )*context (?:length|limit|window|size)"
-    r"|prompt is too long",
-    re.IGNORECASE,
-)
-_PER_DAY: Final = re.compile(r"\bper day\b", re.IGNORECASE)
-_HIGH_DEMAND: Final = re.compile(r"\bhigh demand\b", re.IGNORECASE)
 
 
 def classify(
@@ -163,56 +46,78 @@ def classify(
     code is, and for a fault of the caller its param, both only if they look like what they
     are called. What could be the very key is for `conceal`.
     """
-    said = Said.of(body)
-    wait = retry_after(headers, hint=said.message, wall=wall)
+    said = Said.of(body, headers)
+    words = said.message[:LOOK]
+    headers = {**_inside(said), **headers}
+    wait = retry_after(headers, hint=words, delay=said.delay, wall=wall)
     meant = status if phase == "status" else _meant(said)
-    kind = _kind(meant, said, wait)
-    error = kind()
-    param = path(said.param)
-    if param is not None and isinstance(error, CallerFault):
-        error.args = (f"{error.message} (param {param})",)
-    error.status = status
-    error.code = identifier(said.code)
-    error.request_id = request_id(headers)
-    if not isinstance(error, CallerFault):
-        error.retry_after = wait
-    # Only downwards: what the class calls final stays final.
-    if headers.get("x-should-retry", "").strip().lower() == "false":
-        error.again = False
-    return error
+    found = _verdict(meant, headers, said, words, wait)
+    if found.kind is RateLimited and wait is not None and wait > LONG:
+        found = hosts.DAY
+    return found.error(status, headers, said, wait, said.param)
+
+
+def _inside(said: Said) -> Mapping[str, str]:
+    """Return the headers about limits that OpenRouter puts into the body."""
+    return {
+        name.lower(): value
+        for name, value in as_object(said.metadata.get("headers")).items()
+        if isinstance(value, str) and name.lower().startswith(("retry-after", "x-ratelimit-"))
+    }
 
 
 def _meant(said: Said) -> int:
     """Return the status that the codes of an error stand for; 500 if they do not say."""
-    by_words = (_AS_STATUS[word] for word in said.words if word in _AS_STATUS)
+    by_words = (hosts.MEANT[word] for word in said.words if word in hosts.MEANT)
     return said.number or next(by_words, 500)
 
 
-def _kind(status: int, said: Said, wait: float | None) -> Kind:
+def _verdict(
+    status: int, headers: Mapping[str, str], said: Said, words: str, wait: float | None
+) -> Verdict:
     if not 400 <= status <= 599:
-        return ProtocolError
-    for word in said.words:
-        if word in _EXACT:
-            return _EXACT[word]
-    if any(_SPENT.search(word) for word in said.words):
-        return QuotaExhausted
-    kind = _BY_STATUS.get(status, BadRequest if status < 500 else ServerError)
-    return _refined(kind, status, said, wait)
+        return by_status(status)
+    for table in (hosts.CODES, verdict.CODES):
+        exact = next((table[word] for word in said.words if word in table), None)
+        if exact is not None:
+            return exact
+    if any(hosts.SPENT.search(word) for word in said.words):
+        return Verdict(QuotaExhausted)
+    found = _by_fields(status, headers, said, wait)
+    rows = (row for on, pattern, row in hosts.WORDS if status in on and pattern.search(words))
+    return found or next(rows, None) or by_status(status)
 
 
-def _refined(kind: Kind, status: int, said: Said, wait: float | None) -> Kind:
+def _by_fields(
+    status: int, headers: Mapping[str, str], said: Said, wait: float | None
+) -> Verdict | None:
     """Tell apart what some hosts put under one status."""
     match status:
-        case 400 | 422 if _TOO_LONG.search(said.message):
-            return ContextLengthExceeded
-        case 402 if said.metadata.get("limit_source") == "openrouter_in_flight_budget":
-            # The one 402 that passes by itself, and only if it says when.
-            return QuotaExhausted if wait is None else RateLimited
+        case 402:
+            return _out_of_money(said, wait)
         case 403 if "reasons" in said.metadata or "flagged_input" in said.metadata:
-            return ContentFiltered  # OpenRouter's moderation
-        case 429 if _PER_DAY.search(said.message):
-            return QuotaExhausted
-        case 429 if _HIGH_DEMAND.search(said.message):
-            return Overloaded
+            return Verdict(ContentFiltered)  # OpenRouter's moderation
+        case 403 if not said.read:
+            return ELSEWHERE  # the page of an edge, to which no key matters
+        case 429:
+            return _too_many(headers, said)
         case _:
-            return kind
+            return None
+
+
+def _out_of_money(said: Said, wait: float | None) -> Verdict | None:
+    """Tell the limits of OpenRouter apart."""
+    source = said.metadata.get("limit_source")
+    # The one 402 that passes by itself, and only if it says when.
+    if source == "openrouter_in_flight_budget" and wait is not None:
+        return hosts.ACCOUNT_RATE
+    return hosts.KEY_SPENT if source == "openrouter_key_limit" else None
+
+
+def _too_many(headers: Mapping[str, str], said: Said) -> Verdict | None:
+    days = [name for name in said.quotas if "perday" in name]
+    if days:
+        return hosts.NEVER if any("permodel" in name for name in days) else hosts.ACCOUNT_DAY
+    if any(facts.unit == "requests" and facts.limit == 0 for facts in rate_facts(headers)):
+        return Verdict(QuotaExhausted)  # Mistral: a plan that allows nothing
+    return hosts.ACCOUNT_RATE if any(name in headers for name in _MISTRAL) else None
