@@ -49,10 +49,14 @@ def tiers(
 ) -> Iterator[list[Endpoint]]:
     """Yield whom to ask first, whom when all of those refuse, and whom then.
 
-    Those that the call has not tried; groups with members that it has not; and those that
-    may be asked again by *now*.
+    Those that the call has not tried, and while an attempt is at work, of its account last;
+    groups with members that it has not; and those that may be asked again by *now*.
     """
-    yield [e for e in fit if e.name not in tried]
+    fresh = [e for e in fit if e.name not in tried]
+    late = {e.account for e in fit if e.name in tried and tried[e.name].ended is None} - {""}
+    yield [e for e in fresh if e.account not in late]
+    if late:
+        yield [e for e in fresh if e.account in late]
     ready = {name: attempt.ready_at for name, attempt in tried.items() if attempt.again}
     yield [e for e in fit if ready.get(e.name) == MEMBERS_LEFT]
     yield [e for e in fit if MEMBERS_LEFT < ready.get(e.name, inf) <= now]
