@@ -5,17 +5,19 @@ the whole walk is an attempt, so that the two multiply. Weights play no part, bu
 Below it a `CircuitBreaker` spares each call the wait for a primary that is known to be down.
 
 It goes on after a failure that another endpoint may not have (`elsewhere`), or after those
-named as *triggers*; never after a cancellation or a bug. What a stream does after its first
-content is no business of a router any more.
+named as *triggers*, for all or for one entry; and after an answer that is not accepted.
+Never after a cancellation or a bug. What a stream does after its first content is no
+business of a router any more.
 
 Errors: the last failure as it came, with all *attempts*; `NoEndpoint` if nobody could be
-asked; `ConfigError` for triggers that are no errors of ours. Events: `retry.scheduled`,
-where the primary is asked again.
+asked; `ConfigError` for triggers that are none. Events: `retry.scheduled`, where the primary
+is asked again, and `fallback.unaccepted`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from random import Random
 from typing import Any, ClassVar, Final, final
 
@@ -23,9 +25,19 @@ from attrs import define, field, frozen, validators
 
 from llmstack.call import Outcome
 from llmstack.endpoint import Endpoint, EndpointSet
-from llmstack.errors import ConfigError, LLMStackError, Refused
+from llmstack.errors import (
+    ConfigError,
+    ContextLengthExceeded,
+    EmptyResponse,
+    LLMStackError,
+    Refused,
+    ServerError,
+)
+from llmstack.estimators.backoff import after_named
+from llmstack.estimators.retry_budget import RetryBudget
+from llmstack.estimators.retry_rule import RetryRule
 from llmstack.layers.retry import Retry
-from llmstack.messages import Request
+from llmstack.messages import Request, Response
 from llmstack.order import Bound
 from llmstack.routers.plan import Terms
 from llmstack.routers.router import (
@@ -37,13 +49,15 @@ from llmstack.routers.router import (
     named,
     the_set,
 )
+from llmstack.routers.triggers import Rule, Trigger, Triggers, as_triggers, shown
+from llmstack.routers.watch import Watch, Watched
 from llmstack.service import Service
 
 
-__all__ = ["Declared", "Fallback", "Triggers"]
+__all__ = ["After", "Declared", "Fallback"]
 
-#: The classes of errors after which to go on; None for all that may not happen elsewhere.
-Triggers = tuple[type[LLMStackError], ...] | None
+#: The triggers of single entries, by the name of the endpoint.
+After = Mapping[str, tuple[Trigger, ...]]
 
 #: Longer than the longest backoff nobody waits for the primary while there are fallbacks.
 PATIENCE: Final = 8.0
@@ -52,7 +66,13 @@ PATIENCE: Final = 8.0
 @final
 @define(eq=False)
 class Declared:
-    """The picker: the order in which the endpoints were declared, and nothing else."""
+    """The picker: the order in which the endpoints were declared, and nothing else.
+
+    It can say after what each is asked: by the *rule* of the list, or by its *own*.
+    """
+
+    rule: Rule = field(factory=Rule)
+    own: Mapping[str, Rule] = field(factory=dict)
 
     def order(
         self, _request: Request, endpoints: Sequence[Endpoint], _now: float, /
@@ -66,11 +86,17 @@ class Declared:
     def explain(
         self, _request: Request, endpoints: Sequence[Endpoint], _now: float, /
     ) -> dict[str, Terms]:
-        """Return the place of each among those that may be asked."""
+        """Return the place of each among those that may be asked, and after what it is."""
         return {
-            e.name: Terms(reason=f"number {n} in the order declared", score=n, terms={"place": n})
+            e.name: Terms(reason=self._reason(n, e.name), score=n, terms={"place": n})
             for n, e in enumerate(endpoints, 1)
         }
+
+    def _reason(self, place: int, name: str) -> str:
+        said = f"number {place} in the order declared"
+        if place == 1 and name not in self.own:
+            return said
+        return f"{said}, {self.own.get(name, self.rule).says}"
 
     def keep(self, _names: Collection[str], /) -> None:
         """Forget nothing: nothing is known."""
@@ -80,19 +106,20 @@ class Declared:
         return {}
 
 
-def _classes(value: Iterable[type[LLMStackError]] | None) -> Triggers:
-    """Take each class once; `ConfigError` for what no router may catch."""
-    if value is None:
-        return None
-    kinds = tuple(dict.fromkeys(value))
-    for kind in kinds:
-        if LLMStackError not in getattr(kind, "__mro__", ()):
-            raise ConfigError(f"triggers: {kind!r} is no class of llmstack's errors")
-    return kinds
+def _triggers(value: Iterable[Trigger] | None) -> Triggers:
+    return None if value is None else as_triggers(value)
 
 
-def _shown(triggers: Triggers) -> str:
-    return "None" if triggers is None else f"[{', '.join(kind.__name__ for kind in triggers)}]"
+def _after(value: Mapping[str, Iterable[Trigger]]) -> After:
+    after = {name: as_triggers(triggers) for name, triggers in value.items()}
+    for name, triggers in after.items():
+        if not triggers:
+            raise ConfigError(f"after: {name!r} has no triggers, so it would never be asked")
+    return after
+
+
+def _shown_after(value: After) -> str:
+    return f"{{{', '.join(f'{name}: {shown(each)}' for name, each in value.items())}}}"
 
 
 @final
@@ -100,29 +127,61 @@ def _shown(triggers: Triggers) -> str:
 class Fallback:
     """Ask the first endpoint; after a refusal, or a failure that is a trigger, the next.
 
-    *triggers* are the classes of errors to go on after, in place of all that have
-    `elsewhere` set. *max_attempts* is the most fallbacks that are asked after the first
-    failure, None for all; who refuses was not asked. The first endpoint is given
-    *retry_primary* more attempts, with the waits of `Retry`, before it is left.
+    *triggers* are what to go on after, by name or as classes of errors, in place of all that
+    have `elsewhere` set; *after* are those of single entries, by the name of the endpoint.
+    An answer that *accepts* says no to is passed over for a better one, if there is one.
+    *max_attempts* is the most fallbacks that are asked after the first, None for all; who
+    refuses was not asked. The first endpoint is given *retry_primary* more attempts, with
+    the waits of `Retry` and as far as the *budget* goes, before it is left.
     """
 
     endpoints: Endpoints = field(converter=as_endpoints, repr=named)
-    triggers: Triggers = field(default=None, kw_only=True, converter=_classes, repr=_shown)
+    triggers: Triggers = field(default=None, kw_only=True, converter=_triggers, repr=shown)
+    after: After = field(
+        factory=dict, kw_only=True, converter=_after, repr=_shown_after, hash=False
+    )
+    accepts: Callable[[Response], bool] | None = field(default=None, kw_only=True, repr=False)
     max_attempts: int | None = field(
         default=None, kw_only=True, validator=validators.optional(validators.ge(1))
     )
     retry_primary: int = field(default=0, kw_only=True, validator=validators.ge(0))
+    budget: RetryBudget | None = field(default=None, kw_only=True, repr=False)
     rng: Random | None = field(default=None, kw_only=True, repr=False, eq=False)
 
     role: ClassVar[str] = "router"
     alone: ClassVar[str] = ONE_ROUTER
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.endpoints, EndpointSet):
+            return  # its members come and go
+        first, *others = (endpoint.name for endpoint in self.endpoints)
+        for name in self.after:
+            if name == first:
+                raise ConfigError(f"after: {name!r} is the first, so it is asked after nobody")
+            if name not in others:
+                raise ConfigError(f"after: no endpoint is named {name!r}")
 
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""
         endpoints = the_set(self.endpoints)
         if self.retry_primary:
             inner = _PrimaryAgain(endpoints, inner, self._retry(inner))
-        return RouterService(endpoints, Declared(), inner, "fallback", self.goes_on)
+        rule, own = Rule(self.triggers), self._own()
+        picker = Declared(rule, own)
+        sizes = rule.matches(ContextLengthExceeded, elsewhere=False)
+        if not (own or sizes or self.accepts):
+            return RouterService(endpoints, picker, inner, "fallback", self.goes_on)
+        most = inf if self.max_attempts is None else self.max_attempts
+        watch = Watch(endpoints, rule, own, self.accepts, most)
+        return RouterService(
+            endpoints,
+            picker,
+            Watched(inner, watch),
+            "fallback",
+            self.goes_on,
+            accepts=watch.accepts,
+            bars=watch.bars,
+        )
 
     def goes_on(self, error: LLMStackError, asked: int, /) -> bool:
         """Whether to ask the next one after *error*, with which *asked* have failed."""
@@ -134,15 +193,26 @@ class Fallback:
         """Every endpoint there is now is asked, or as many as allowed; the first more often."""
         there = max(1, len(self.endpoints))
         asked = there if self.max_attempts is None else min(there, 1 + self.max_attempts)
+        longest = after_named(PATIENCE, chance=1.0)
         most = bound_of_endpoints(self.endpoints, inner, asked + self.retry_primary)
-        return most.times(1, waits=self.retry_primary * PATIENCE)
+        return most.times(1, waits=self.retry_primary * longest)
 
     def _is_trigger(self, error: LLMStackError) -> bool:
-        return error.elsewhere if self.triggers is None else isinstance(error, self.triggers)
+        rules = [Rule(self.triggers), *self._own().values()]
+        return any(rule.matches(type(error), elsewhere=error.elsewhere) for rule in rules)
+
+    def _own(self) -> dict[str, Rule]:
+        return {name: Rule(triggers, own=True) for name, triggers in self.after.items()}
 
     def _retry(self, inner: Service[Request, Any]) -> Service[Request, Any]:
-        attempts = 1 + self.retry_primary
-        retry = Retry(attempts=attempts, patience=PATIENCE, classify=self._judge, rng=self.rng)
+        retry = Retry(
+            attempts=1 + self.retry_primary,
+            patience=PATIENCE,
+            rules=dict.fromkeys((ServerError, EmptyResponse), RetryRule()),  # as often as told
+            budget=self.budget,
+            classify=self._judge,
+            rng=self.rng,
+        )
         return retry(inner)
 
     def _judge(self, error: Exception) -> LLMStackError | None:

@@ -5,13 +5,16 @@ A router stands above what is kept for each endpoint (breaker, limits, timeout) 
 failure is not caught here, unless the router was told to go on after it (`Fallback`).
 
 Errors: `NoEndpoint` when nobody could be asked, with the reason of each; a failure passes
-as it came, with the number of endpoints still *untried* and the call's *attempts*.
+as it came, with the number of endpoints still *untried* and the call's *attempts*. An
+answer that was not accepted is better than any of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from functools import partial
+from itertools import chain
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, final
@@ -21,17 +24,20 @@ from attrs import define, evolve, field
 from llmstack import clock
 from llmstack.call import Attempt, Outcome
 from llmstack.endpoint import Endpoint, EndpointSet
-from llmstack.errors import ConfigError, LLMStackError, NoEndpoint, NotReady, Refused
+from llmstack.errors import ConfigError, LLMStackError, NotReady, Refused
 from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.eligibility import MEMBERS_LEFT, is_plain, tiers, unfit, untried
 from llmstack.routers.picker import Picker
 from llmstack.routers.plan import Candidate, Plan, Terms
+from llmstack.routers.walk import Walk
 from llmstack.service import Service, observe
 
 
 __all__ = [
     "ONE_ROUTER",
+    "Accepts",
+    "Bars",
     "Endpoints",
     "GoesOn",
     "RouterService",
@@ -45,6 +51,10 @@ __all__ = [
 Endpoints = tuple[Endpoint, ...] | EndpointSet
 #: Whether to go on after the error of the n-th endpoint that was asked.
 GoesOn = Callable[[LLMStackError, int], bool]
+#: Whether the reply of the n-th endpoint that was asked is what the caller gets.
+Accepts = Callable[[Request, Endpoint, object, int], bool]
+#: Why not to ask an endpoint now, empty if it may be; and whether this walk goes on from another.
+Bars = Callable[[Request, Endpoint, bool], str]
 
 #: Why a stack has one router.
 ONE_ROUTER: Final = "an inner one would overrule it; make that a group, the service of an endpoint"
@@ -101,34 +111,52 @@ class RouterService:
     inner: Service[Request, Any]
     name: str = "router"
     goes_on: GoesOn = never
+    accepts: Accepts | None = None
+    bars: Bars | None = None
     _known: tuple[Endpoint, ...] = field(default=(), init=False)
     _plain: bool = field(default=False, init=False)
 
     async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
         """Ask the eligible endpoints, best first."""
-        refusals: dict[str, NotReady] = {}
-        # Emptied when one is raised, or the frame in its traceback would hold it.
-        failures: list[LLMStackError] = []
-        left = 0
-        for endpoint, insisting in self._walk(request, refusals):
+        walk = Walk({}, [], [])
+        for endpoint, insisting in self._walk(request, walk):
             try:
-                return await self._ask(request, endpoint, insists=insisting)
+                reply = await self._ask(request, endpoint, insists=insisting)
             except NotReady as refusal:
                 # Without its traceback, or the refusal would hold this frame, and that it.
-                refusals[endpoint.name] = refusal.with_traceback(None)
+                walk.refusals[endpoint.name] = refusal.with_traceback(None)
+                continue
             except Refused:
-                if not failures:
+                if not walk.asked:
                     raise
                 break  # something was sent, so this call was not refused
             except LLMStackError as error:
-                left = self._note(error, request, endpoint, refusals)
-                if not self.goes_on(error, len(failures) + 1):
-                    raise
-                failures.append(error.with_traceback(None))
-        if not failures:
-            raise self._nobody(request, refusals)
-        failures[-1].untried += self._left(request, refusals) - left
-        raise failures.pop()
+                if self._ends(error, request, endpoint, walk):
+                    break
+                continue
+            if self.accepts is None or self.accepts(request, endpoint, reply, walk.asked + 1):
+                return reply
+            walk.answers.append(reply)
+        return self._last_word(request, walk)
+
+    def _ends(self, error: LLMStackError, request: Request, endpoint: Endpoint, walk: Walk) -> bool:
+        """Note a failure; whether nobody is asked after it."""
+        walk.left = self._note(error, request, endpoint, walk.refusals)
+        walk.failures.append(error)
+        if not self.goes_on(error, walk.asked):
+            return True
+        error.with_traceback(None)
+        return False
+
+    def _last_word(self, request: Request, walk: Walk) -> object:
+        """Return the last answer, though it was not accepted, or raise what went wrong."""
+        if walk.answers:
+            return walk.answers.pop()
+        if not walk.failures:
+            tried = request.call.tried(self)
+            raise walk.nobody(self.endpoints, tried, partial(self._unfit, request))
+        walk.failures[-1].untried += self._left(request, walk.refusals) - walk.left
+        raise walk.failures.pop()
 
     async def _ask(self, request: Request, endpoint: Endpoint, *, insists: bool) -> object:
         """Ask one endpoint; the attempt is in the ledger unless it is refused."""
@@ -146,19 +174,29 @@ class RouterService:
 
         return await observe(self.inner, request.to(endpoint, attempt, insists=insists), end)
 
-    def _walk(
-        self, request: Request, refusals: dict[str, NotReady]
-    ) -> Iterator[tuple[Endpoint, bool]]:
-        """Yield whom to ask now, and whether to insist; the caller enters refusals."""
+    def _walk(self, request: Request, walk: Walk) -> Iterator[tuple[Endpoint, bool]]:
+        """Yield whom to ask now, and whether to insist; the caller enters how that ended."""
         enabled = self.endpoints.enabled
-        for tier, insisting in self._rounds(request, refusals):
+        back = self.bars is not None and bool(request.call.tried(self))
+        rounds = self._rounds(request, walk.refusals)
+        for tier, insisting in chain(rounds, self._late(request, walk)) if back else rounds:
             asks = evolve(request, insists=True) if insisting else request
             for endpoint in self.picker.order(asks, tier, clock.now()):
-                if self.endpoints.enabled is enabled or self._is_there(endpoint):
+                there = self.endpoints.enabled is enabled or self._is_there(endpoint)
+                if there and not self._barred(request, endpoint, walks=walk.asked > 0):
                     yield endpoint, insisting
-                else:  # switched off meanwhile: give back what the picker has booked
+                else:  # switched off meanwhile, or not for this: give back what was booked
                     now = clock.now()
                     self.picker.settle(endpoint, now, Outcome(now, "refused"))
+
+    def _late(self, request: Request, walk: Walk) -> Iterator[tuple[list[Endpoint], bool]]:
+        """Yield those who were barred when a retry came back, before the tried were asked."""
+        done = {*request.call.tried(self), *walk.refusals}
+        yield [e for e in self._fit(request) if e.name not in done], False
+
+    def _barred(self, request: Request, endpoint: Endpoint, *, walks: bool = False) -> str:
+        """Return why an endpoint that is fit is not asked now, in words; empty if it may be."""
+        return "" if self.bars is None else self.bars(request, endpoint, walks)
 
     def _is_there(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint takes traffic still."""
@@ -192,6 +230,9 @@ class RouterService:
             return list(endpoints)
         return [endpoint for endpoint in endpoints if not unfit(request, endpoint)]
 
+    def _unfit(self, request: Request, endpoint: Endpoint) -> str:
+        return unfit(request, endpoint) or self._barred(request, endpoint)
+
     def _note(
         self,
         error: LLMStackError,
@@ -215,35 +256,8 @@ class RouterService:
     def _left(self, request: Request, refusals: dict[str, NotReady]) -> int:
         """Return how many endpoints are left for a retry."""
         hard = [name for name, refusal in refusals.items() if not refusal.soft]
-        return untried(self._fit(request), request.call.tried(self), hard)
-
-    def _nobody(self, request: Request, refusals: dict[str, NotReady]) -> NotReady:
-        """Say why each endpoint was not asked, and from when one may be.
-
-        If it is the request that they all refuse, that is said, for the caller to mend it.
-        """
-        tried = request.call.tried(self)
-        lasting = [r for r in refusals.values() if r.lasting]
-        if lasting and len(lasting) == sum(not unfit(request, e) for e in self.endpoints):
-            return lasting[0]
-        why = []
-        ready = [r.ready_at for r in refusals.values() if r.ready_at is not None]
-        for endpoint in self.endpoints:
-            name = endpoint.name
-            if name in refusals:
-                why.append(f"{name}: {refusals[name].message}")
-            elif name in tried:
-                why.append(f"{name}: has been tried")
-                ready += [tried[name].ready_at] if tried[name].again else []
-            elif not self.endpoints.is_enabled(name):
-                why.append(f"{name}: is disabled")
-            else:
-                why.append(f"{name}: {unfit(request, endpoint) or 'came too late'}")
-        return NoEndpoint(
-            "no endpoint could take the request (" + "; ".join(why) + ")",
-            ready_at=min(ready, default=None),
-            soft=any(refusal.soft for refusal in refusals.values()),
-        )
+        fit = [each for each in self._fit(request) if not self._barred(request, each)]
+        return untried(fit, request.call.tried(self), hard)
 
     def plan(self, request: Request) -> Plan:
         """Return whom the next call like *request* would ask, and why, without asking.
@@ -258,14 +272,16 @@ class RouterService:
         for tier in rounds:
             terms = picker.explain(request, tier, now)
             for endpoint in picker.order(request, tier, now):
-                verdict = "asked first" if not listed else f"asked if {len(listed)} refuse"
-                listed.append(Candidate.of(endpoint, request.model, verdict, terms[endpoint.name]))
+                if not self._barred(request, endpoint):
+                    verdict = "asked first" if not listed else f"asked if {len(listed)} refuse"
+                    known = terms[endpoint.name]
+                    listed.append(Candidate.of(endpoint, request.model, verdict, known))
                 picker.settle(endpoint, now, Outcome(now, "refused"))
         there = {candidate.endpoint for candidate in listed}
         for endpoint in self.endpoints:
             if endpoint.name not in there:
                 enabled = self.endpoints.is_enabled(endpoint.name)
-                why = unfit(request, endpoint) if enabled else "is disabled"
+                why = self._unfit(request, endpoint) if enabled else "is disabled"
                 why = why or ("has been tried" if endpoint.name in tried else "")
                 listed.append(Candidate.of(endpoint, request.model, "left out", Terms(reason=why)))
         return Plan(tuple(listed))
