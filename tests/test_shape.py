@@ -50,10 +50,21 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
     ("llmstack/integrations/aiohttp.py", "broad except", "Exception"): "judge() is its classify=",
+    (
+        "llmstack/layers/circuit_breaker.py",
+        "settings",
+        "CircuitBreaker",
+    ): "when, for how long, and how again; and two say what counts",
     ("llmstack/layers/log.py", "broad except", "Exception"): "a logger must not decide how it ends",
     ("llmstack/layers/log.py", "swallow", "Exception"): "the same: the line is counted as lost",
     ("llmstack/layers/metrics.py", "broad except", "Exception"): "nor must a recorder",
     ("llmstack/layers/metrics.py", "swallow", "Exception"): "the same: the call is counted as lost",
+    ("llmstack/layers/retry.py", "parameters", "Retry.wait_after"): "all that a wait depends on",
+    (
+        "llmstack/layers/retry.py",
+        "settings",
+        "Retry",
+    ): "how often and how long; and four say of what",
 }
 
 PACKAGE: Final = sources("llmstack")

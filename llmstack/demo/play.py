@@ -39,6 +39,7 @@ FRAME: Final = 0.25
 NEWS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "circuit_breaker.opened": "the breaker of {endpoint} opens: {reason}",
+        "circuit_breaker.degraded": "the breaker of {endpoint} holds back: {reason}",
         "circuit_breaker.half_opened": "the breaker of {endpoint} tries a probe",
         "circuit_breaker.closed": "the breaker of {endpoint} closes: {reason}",
     }

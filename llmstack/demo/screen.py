@@ -27,7 +27,7 @@ HIDE: Final = "\x1b[?25l"
 SHOW: Final = "\x1b[?25h"
 #: Colours of the breaker's states, in the codes of ECMA-48.
 COLOURS: Final[Mapping[str, str]] = MappingProxyType(
-    {"closed": "32", "half_open": "33", "open": "31"}
+    {"closed": "32", "degraded": "33", "half_open": "33", "open": "31", "disabled": "36"}
 )
 
 

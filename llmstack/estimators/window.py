@@ -9,6 +9,7 @@ Errors: `ValueError` from wrong settings. Events: none.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from typing import Final, final
 
 from attrs import define, field, setters, validators
@@ -93,32 +94,48 @@ class Window:
 @final
 @define(eq=False, on_setattr=setters.NO_OP)
 class LastN:
-    """How many of the last *size* outcomes were bad.
+    """How many of the last *size* outcomes were bad, and what they were called.
 
-    >>> last = LastN(2)
-    >>> for bad in (True, True, False):
-    ...     last.add(bad=bad)
+    >>> last = LastN(4)
+    >>> for what in ("ServerError", "ServerError", "", "Overloaded", "ConnectionLost"):
+    ...     last.add(bad=bool(what), what=what)
     >>> last.read()
-    (2, 1)
+    (4, 3)
+    >>> last.says()
+    '3 of the last 4 calls failed: ServerError, Overloaded, ConnectionLost'
     """
 
     size: int = field(default=20, validator=validators.ge(1))
     _total: int = field(default=0, init=False)
     _bits: int = field(default=0, init=False)  # a bit for each outcome, the newest lowest
     _mask: int = field(init=False)
+    _names: deque[str] = field(init=False)  # of the last bad ones, so also of all that are held
 
     def __attrs_post_init__(self) -> None:
         self._mask = (1 << self.size) - 1
+        self._names = deque(maxlen=self.size)
 
-    def add(self, *, bad: bool) -> None:
+    def add(self, *, bad: bool, what: str = "") -> None:
         """Count an outcome; the oldest one of *size* makes room."""
         self._bits = (self._bits << 1 | bad) & self._mask
         if self._total < self.size:
             self._total += 1
+        if bad:
+            self._names.append(what)
 
     def read(self) -> tuple[int, int]:
         """Return how many outcomes are held, at most *size*, and how many were bad."""
         return self._total, self._bits.bit_count()
+
+    def says(self) -> str:
+        """Return what is held in words; the names of failures, the most frequent first."""
+        total, bad = self.read()
+        held = Counter(list(self._names)[len(self._names) - bad :])
+        names = [
+            f"{name} \N{MULTIPLICATION SIGN}{n}" if n > 1 else name
+            for name, n in held.most_common()
+        ]
+        return f"{bad} of the last {total} calls failed: {', '.join(names)}"
 
     def clear(self) -> None:
         """Forget all outcomes."""

@@ -6,8 +6,11 @@ the timeout, so that what it refuses takes nothing and what takes too long count
 blames the endpoint is a failure. A bad key, a full quota, the caller's own mistake, a cancel
 or a refusal from below changes nothing, and a probe that ends so is not spent.
 
-Errors: `CircuitOpen`. Events: `circuit_breaker.opened` (warning), `.half_opened` and
-`.closed` (info); refusals are a number in the statistics.
+An endpoint that is only slow is asked less, and never shut: it may be all that there is.
+
+Errors: `CircuitOpen`. Events: `circuit_breaker.opened`, `.degraded`, `.rebaselined` and
+`.disabled` (warning), `.half_opened` and `.closed` (info); refusals are a number in the
+statistics.
 """
 
 from __future__ import annotations
@@ -22,9 +25,12 @@ from attrs import Attribute, define, field, frozen, validators
 from llmstack import clock
 from llmstack.call import Outcome
 from llmstack.errors import ConfigError, LLMStackError, classify
-from llmstack.estimators.circuit import Circuit, CircuitStatistics, Probes
+from llmstack.estimators.circuit import Circuit
+from llmstack.estimators.cusum import Cusum
 from llmstack.estimators.open_time import OpenTimes
-from llmstack.estimators.trip import ConsecutiveFailures, TripPolicy
+from llmstack.estimators.phase import CircuitStatistics, Probes, Turn
+from llmstack.estimators.ramp import Ramp
+from llmstack.estimators.trip import TripPolicy
 from llmstack.keyed import Keyed
 from llmstack.service import Req, Resp, Service, by_endpoint, observe
 
@@ -39,9 +45,7 @@ BY_HAND: Final = "by hand"
 def _a_policy(_layer: object, attribute: Attribute[TripPolicy], value: object) -> None:
     """Check that it can make detectors."""
     if not hasattr(value, "detector"):
-        raise ConfigError(
-            f"{attribute.name} must be one such as ConsecutiveFailures(5), not {value}"
-        )
+        raise ConfigError(f"{attribute.name} must be one such as Cusum(), not {value}")
 
 
 @final
@@ -53,20 +57,25 @@ class CircuitBreaker:
     and, by chance, down to half of that; never less than the provider asks for
     (``Retry-After``, up to 300 s). Then *probes* decide. Closed again, it takes *ramp*
     seconds to let everything through; 0 is at once. *classify* turns errors that are not
-    ours into ours, or says None: nobody's fault.
+    ours into ours, or says None: nobody's fault. *normalise* is given a request and the
+    seconds to its first content, and returns what is to be compared with other calls, or
+    None: nothing; without one, that is the seconds.
 
     >>> CircuitBreaker()  # doctest: +NORMALIZE_WHITESPACE
-    CircuitBreaker(policy=ConsecutiveFailures(failures=5), base=5.0, cap=30.0, ramp=30.0,
-        probes=Probes(at_once=1, successes=1, failures=1))
+    CircuitBreaker(policy=Cusum(calls=500000, slow=True, floor=0.1, relearn=600.0),
+        base=5.0, cap=30.0, ramp=30.0, probes=Probes(at_once=1, successes=1, failures=1))
     """
 
-    policy: TripPolicy = field(factory=ConsecutiveFailures, validator=_a_policy)
+    policy: TripPolicy = field(factory=Cusum, validator=_a_policy)
     base: float = field(default=5.0, validator=validators.gt(0), kw_only=True)
     cap: float = field(default=30.0, validator=validators.gt(0), kw_only=True)
     ramp: float = field(default=30.0, validator=validators.ge(0), kw_only=True)
     probes: Probes = field(factory=Probes, kw_only=True)
     classify: Callable[[Exception], LLMStackError | None] = field(
         default=classify, repr=False, kw_only=True
+    )
+    normalise: Callable[[Any, float], float | None] | None = field(
+        default=None, repr=False, kw_only=True
     )
     key: Callable[[Any], Hashable] = field(default=by_endpoint, repr=False, kw_only=True)
     rng: Random | None = field(default=None, repr=False, eq=False, kw_only=True)
@@ -86,7 +95,7 @@ class CircuitBreaker:
 
         def circuit() -> Circuit:
             times = OpenTimes(self.base, self.cap)
-            return Circuit(self.policy.detector(), times, self.probes, self.ramp, chance)
+            return Circuit(self.policy, times, self.probes, Ramp(self.ramp), chance)
 
         return CircuitBreakerService(self, inner, Keyed(circuit))
 
@@ -96,7 +105,8 @@ class CircuitBreaker:
 class CircuitBreakerService(Generic[Req, Resp]):
     """The shell: find the circuit of the key, be let through, tell it how the call ended.
 
-    `open`, `half_open`, `close` and `reset` are for operators; they need a running loop.
+    `open`, `half_open`, `close`, `reset`, `disable` and `enable` are for operators; they
+    need a running loop.
     """
 
     settings: CircuitBreaker
@@ -106,64 +116,90 @@ class CircuitBreakerService(Generic[Req, Resp]):
     async def __call__(self, request: Req, /) -> Resp:
         """Call the inner service if the circuit lets the request through."""
         key = self.settings.key(request)
-        circuit = self.circuits(key)
-        before = circuit.state
-        permit = circuit.admit(clock.now(), request)
-        if before == "open" and permit.probe:
-            self._tell(key, circuit)
+        circuit, started = self.circuits(key), clock.now()
+        permit = circuit.admit(started, request)
+        if permit.turn is not None:
+            _tell(key, permit.turn)
 
         def end(outcome: Outcome) -> None:
-            judged = outcome
+            judged, seconds = outcome, None
             try:
                 judged = outcome.judged(self.settings.classify)
+                seconds = self._seconds(request, started, judged)
             finally:
-                # A broken classifier costs a lesson; a probe that never came back, the endpoint.
-                if circuit.settle(permit, judged, outcome.ended):
-                    self._tell(key, circuit)
+                # A broken function costs a lesson; a probe that never came back, the endpoint.
+                turn = circuit.settle(permit, judged, outcome.ended, seconds)
+                if turn is not None:
+                    _tell(key, turn)
 
         reply = await observe(self.inner, request, end)
-        if permit.probe and circuit.answered(permit, clock.now()):
-            self._tell(key, circuit)
+        if permit.probe:
+            now = clock.now()
+            _tell(key, circuit.learn(permit, Outcome(now), now))
         return reply
 
-    def _tell(self, key: Hashable, circuit: Circuit, reason: str = "probes succeeded") -> None:
-        """Log the state that *circuit* has come to."""
-        opening = circuit.opening
-        if opening is None:
-            log.info("circuit_breaker.closed", endpoint=key, reason=reason)
-        elif opening.half:
-            log.info("circuit_breaker.half_opened", endpoint=key, reason=opening.reason)
-        else:
-            wait = round(opening.wait, 3)
-            log.warning("circuit_breaker.opened", endpoint=key, reason=opening.reason, wait=wait)
+    def _seconds(self, request: Req, started: float, outcome: Outcome) -> float | None:
+        """Return what a good call took that can be compared with others."""
+        if outcome.how != "ok" or outcome.first is None:
+            return None
+        seconds, normalise = outcome.first - started, self.settings.normalise
+        return seconds if normalise is None else normalise(request, seconds)
 
     def open(self, key: Hashable = None) -> None:
         """Open the circuit of *key* for its next open time, hard."""
-        circuit = self.circuits(key)
-        circuit.open(clock.now(), BY_HAND, hard=True)
-        self._tell(key, circuit)
+        _tell(key, self.circuits(key).open(clock.now(), BY_HAND, hard=True))
 
     def half_open(self, key: Hashable = None) -> None:
         """Let probes decide on *key* from now on."""
-        circuit = self.circuits(key)
-        circuit.half_open(clock.now(), BY_HAND)
-        self._tell(key, circuit)
+        _tell(key, self.circuits(key).half_open(clock.now(), BY_HAND))
 
     def close(self, key: Hashable = None) -> None:
         """Close the circuit of *key* as if its probes had succeeded; nothing if it is closed."""
         circuit = self.circuits(key)
-        if circuit.opening is not None:
-            circuit.close(clock.now())
-            self._tell(key, circuit, BY_HAND)
+        if circuit.state != "closed":
+            _tell(key, circuit.close(clock.now(), BY_HAND))
 
     def reset(self, key: Hashable = None) -> None:
         """Make the circuit of *key* as new: closed, without a ramp, with nothing remembered."""
         circuit = self.circuits(key)
         before = circuit.state
-        circuit.reset(clock.now())
-        if before != "closed":
-            self._tell(key, circuit, BY_HAND)
+        turn = circuit.reset(clock.now(), BY_HAND)
+        _tell(key, None if before == "closed" else turn)
+
+    def disable(self, key: Hashable = None) -> None:
+        """Let everything through to *key* and learn nothing; any other word of hand ends that."""
+        _tell(key, self.circuits(key).disable(BY_HAND))
+
+    def enable(self, key: Hashable = None) -> None:
+        """Watch over *key* again, as if it were new; nothing if it is not disabled."""
+        if self.circuits(key).state == "disabled":
+            self.reset(key)
 
     def statistics(self) -> dict[Hashable, CircuitStatistics]:
         """Return a snapshot of every circuit, by key."""
         return {key: circuit.statistics() for key, circuit in self.circuits.items()}
+
+
+def _tell(key: Hashable, turn: Turn | None) -> None:
+    """Log what the circuit of *key* did, if it did anything."""
+    match turn:
+        case None:
+            return
+        case Turn("opened"):
+            log.warning(
+                "circuit_breaker.opened",
+                endpoint=key,
+                reason=turn.reason,
+                wait=round(turn.wait, 3),
+                hard=turn.hard,
+            )
+        case Turn("degraded"):
+            log.warning("circuit_breaker.degraded", endpoint=key, reason=turn.reason)
+        case Turn("rebaselined"):
+            log.warning("circuit_breaker.rebaselined", endpoint=key, reason=turn.reason)
+        case Turn("disabled"):
+            log.warning("circuit_breaker.disabled", endpoint=key, reason=turn.reason)
+        case Turn("half_opened"):
+            log.info("circuit_breaker.half_opened", endpoint=key, reason=turn.reason)
+        case _:
+            log.info("circuit_breaker.closed", endpoint=key, reason=turn.reason)

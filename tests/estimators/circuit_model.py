@@ -8,13 +8,15 @@ from typing import Final, NamedTuple, final
 
 from attrs import define, field
 
-from llmstack.estimators.circuit import Probes
+from llmstack.estimators.phase import Probes
 
 
 BASE: Final = 5.0
 CAP: Final = 30.0
 #: What begins a generation.
-TURNS: Final = ("opened", "halved", "closed", "reset")
+TURNS: Final = ("opened", "halved", "closed", "reset", "disabled")
+#: What makes it quick again.
+CALMS: Final = ("calmed", "relearned")
 
 
 class Entry(NamedTuple):
@@ -60,9 +62,16 @@ class Past:
     def state(self) -> str:
         turn = self.last(*TURNS)
         if turn is None or turn.what in {"closed", "reset"}:
-            return "closed"
+            pace = self.last("slowed", *CALMS, *TURNS)
+            return "degraded" if pace is not None and pace.what == "slowed" else "closed"
+        if turn.what == "disabled":
+            return "disabled"
         probed = any(entry.probe for entry in self.after(*TURNS))
         return "half_open" if turn.what == "halved" or probed else "open"
+
+    @property
+    def shut(self) -> bool:
+        return self.state in {"open", "half_open"}
 
     @property
     def hard(self) -> bool:
@@ -96,11 +105,13 @@ class Past:
         return sum({"sent": 1, "over": -1}.get(entry.what, 0) for entry in self.log)
 
     def share(self, now: float) -> float:
-        """Which part of the routed requests a closed circuit lets through."""
-        turn = self.last(*TURNS)
-        if turn is None or turn.what != "closed" or now >= turn.at + self.ramp:
-            return 1.0
-        return max(0.1, (now - turn.at) / self.ramp)
+        """Which part of the routed requests a closed or degraded circuit lets through."""
+        most = 0.25 if self.state == "degraded" else 1.0
+        start = self.last("closed", "reset", *CALMS)
+        if start is None or start.what == "reset" or self.ramp == 0:
+            return most
+        grown = (0.25 if start.what in CALMS else 0.0) + (now - start.at) / self.ramp
+        return min(most, max(0.1, grown))
 
     def level(self, now: float) -> int:
         """How many openings health has not made up for."""
@@ -122,7 +133,9 @@ class Past:
     def answer(self, now: float, draw: float, *, asks: str, allowed: bool) -> tuple[object, ...]:
         """What a request gets: "probe" or "pass", or a refusal, its softness and its end."""
         insists, state = asks == "insists", self.state
-        if state == "closed":
+        if state == "disabled":
+            return ("pass",)
+        if state in {"closed", "degraded"}:
             late = asks == "routed" and draw >= self.share(now)
             return ("refused", True, None) if late else ("pass",)
         wakes = state == "open" and self.hard and self.is_silent(now)
@@ -134,10 +147,12 @@ class Past:
         return "refused", not self.hard or (wakes and allowed), max(self.until, now) - now or None
 
     def is_stale(self, call: int) -> bool:
-        """Whether the circuit has turned since *call* was sent, or it has had its say."""
+        """Whether nobody listens: it was disabled, has turned since, or *call* has had its say."""
+        before = next((e for e in reversed(self.log[:call]) if e.what in TURNS), None)
         since = self.log[call + 1 :]
         said = [entry for entry in since if entry.call == call and entry.probe]
-        return bool(said) or any(entry.what in TURNS for entry in since)
+        unwatched = before is not None and before.what == "disabled"
+        return unwatched or bool(said) or any(entry.what in TURNS for entry in since)
 
     def learn(self, call: int, now: float, verdict: str, draw: float, named: float) -> None:
         """Note how *call* ended; a neutral end only gives the place of a probe back."""
@@ -154,11 +169,15 @@ class Past:
             self.open(now, draw, named, hard=is_total(self.bads(self.log)))
         elif turn:
             self.log.append(Entry(turn, now))
+        elif self.state == "closed" and verdict == "slow":
+            self.log.append(Entry("slowed", now))
+        elif self.state == "degraded" and verdict in CALMS:
+            self.log.append(Entry(verdict, now))
 
     def turn(self) -> Iterator[str]:
         """What follows from the outcomes of this generation, the last of which is new."""
         mine = [e for e in self.after(*TURNS) if e.what == "learned"]
-        if self.state == "closed":
+        if not self.shut:
             row = list(accumulate((e.bad for e in mine), lambda n, bad: (n + 1) * bad, initial=0))
             if row[-1] >= self.row:
                 yield "opened"

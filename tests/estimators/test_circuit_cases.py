@@ -17,8 +17,10 @@ from llmstack.errors import (
     QuotaExhausted,
     RateLimited,
 )
-from llmstack.estimators.circuit import Circuit, Probes
+from llmstack.estimators.circuit import Circuit
 from llmstack.estimators.open_time import OpenTimes
+from llmstack.estimators.phase import Probes
+from llmstack.estimators.ramp import Ramp
 from llmstack.estimators.trip import ConsecutiveFailures, FailureRatio, TripPolicy
 from llmstack.testing.scripted import dispatched
 
@@ -35,8 +37,8 @@ def circuit(
     chance: Callable[[], float] = lambda: 0.0,
 ) -> Circuit:
     """One that opens for 2.5, 5, 10, 15, 15 … seconds."""
-    detector = (policy or ConsecutiveFailures(row)).detector()
-    return Circuit(detector, OpenTimes(5.0, 30.0), probes or Probes(), ramp, chance)
+    policy = policy or ConsecutiveFailures(row)
+    return Circuit(policy, OpenTimes(5.0, 30.0), probes or Probes(), Ramp(ramp), chance)
 
 
 def bad(now: float) -> Outcome:
@@ -146,7 +148,7 @@ def test_a_failing_probe_opens_again_for_longer() -> None:
     seen = machine.statistics()
 
     assert ("open", 0, 8.0, 2) == (seen.state, seen.probing, seen.ready_at, seen.level)
-    assert "a probe failed" == seen.reason
+    assert "a probe failed: Overloaded" == seen.reason
 
 
 def test_fifty_at_once_and_one_is_the_probe() -> None:
@@ -156,7 +158,9 @@ def test_fifty_at_once_and_one_is_the_probe() -> None:
 
     assert [""] + ["hard"] * 49 == answers
     assert (1, 49) == (machine.in_flight, machine.refused)
-    with pytest.raises(CircuitOpen, match="half-open: total failure") as refusal:
+    with pytest.raises(
+        CircuitOpen, match="half-open: 5 of the last 5 calls failed: Overloaded"
+    ) as refusal:
         machine.admit(2.5)
     assert refusal.value.ready_at is None
 
@@ -181,7 +185,7 @@ def test_probes_decide_by_number(script: str, state: str) -> None:
 def test_reset_is_as_new() -> None:
     """CB-5: closed, no ramp, the next open time is the first again."""
     machine = total(circuit(ramp=30.0, chance=lambda: 0.96875))
-    machine.reset(1.0)
+    machine.reset(1.0, "by hand")
 
     assert "" == is_refused(machine, 1.0)
     assert (0, 0) == (machine.statistics().level, machine.statistics().recent)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from llmstack.call import Outcome
 from llmstack.errors import CircuitOpen
-from llmstack.estimators.circuit import Circuit, Probes
+from llmstack.estimators.circuit import Circuit
+from llmstack.estimators.phase import Probes
 from llmstack.estimators.trip import FailureRatio, TripPolicy
 from tests.estimators.test_circuit_cases import (
     INSISTS,
@@ -47,14 +48,14 @@ def test_only_a_total_failure_is_hard(script: str, refusal: str) -> None:
     machine = opened(script, FailureRatio(ratio, volume=len(script)))
 
     assert refusal == is_refused(machine, 0.0)
-    assert f"{'total' if refusal == 'hard' else 'partial'} failure" == machine.statistics().reason
+    assert (refusal == "hard") == machine.statistics().hard
 
 
 def test_outcomes_before_the_last_closing_do_not_make_it_hard() -> None:
     """Two failures of two since closing are too few, whatever there was before."""
     machine = total(circuit(5))
     machine.settle(machine.admit(2.5), bad(2.5), 2.5)
-    machine.close(3.0)
+    machine.close(3.0, "by hand")
     machine.half_open(3.0, "by hand")
 
     assert 0 == machine.statistics().recent
@@ -140,7 +141,9 @@ def test_silence_means_nothing_while_a_probe_is_out() -> None:
 def test_the_refusal_says_when_to_come_back() -> None:
     """P-PA-3: *ready_at* is the end of the open time, also of a soft refusal."""
     machine = opened("SFSF", PARTIAL)
-    with pytest.raises(CircuitOpen, match="open: partial failure") as refusal:
+    with pytest.raises(
+        CircuitOpen, match="open: 2 of the last 4 calls failed: Overloaded"
+    ) as refusal:
         machine.admit(1.0)
 
     assert 2.5 == refusal.value.ready_at
@@ -261,13 +264,13 @@ def test_a_probe_counts_once() -> None:
     """Being answered and then ending are one success, whichever is learned first."""
     machine = total(circuit(probes=Probes(successes=2)))
     streamed = machine.admit(2.5)
-    assert not machine.answered(streamed, 3.0)
+    assert not machine.learn(streamed, Outcome(3.0), 3.0)
     assert (0, 6) == (machine.statistics().probing, machine.statistics().recent)
     assert not machine.settle(streamed, bad(4.0), 4.0)
     whole = machine.admit(4.0)
 
     assert machine.settle(whole, Outcome(5.0), 5.0)
-    assert not machine.answered(whole, 5.0)
+    assert not machine.learn(whole, Outcome(5.0), 5.0)
     assert ("closed", 0) == (machine.state, machine.in_flight)
 
 

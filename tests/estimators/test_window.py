@@ -97,6 +97,31 @@ def test_the_last_of_a_list(size: int, outcomes: list[bool]) -> None:
     assert (0, 0) == last.read()
 
 
+@given(
+    size=st.integers(1, 9),
+    names=st.lists(st.sampled_from(["", "Lost", "Busy", "Gone"]), max_size=30),
+)
+@example(size=9, names=["Lost", "", "Busy", "Lost", "", "Busy", "Busy"])
+@example(size=2, names=["Lost", "Busy", "", ""])
+def test_says_what_the_last_ones_were(size: int, names: list[str]) -> None:
+    """The number of failures with their names, the most frequent first, then the older."""
+    last = LastN(size)
+    for name in names:
+        last.add(bad=name != "", what=name)
+    held = names[-size:]
+    failed = [name for name in held if name]
+    order = sorted(set(failed), key=lambda name: (-failed.count(name), failed.index(name)))
+    listed = ", ".join(
+        name if failed.count(name) == 1 else f"{name} \N{MULTIPLICATION SIGN}{failed.count(name)}"
+        for name in order
+    )
+
+    assert f"{len(failed)} of the last {len(held)} calls failed: {listed}" == last.says()
+    last.clear()
+    last.add(bad=True, what="New")
+    assert "1 of the last 1 calls failed: New" == last.says()
+
+
 def test_nineteen_of_the_last_twenty() -> None:
     """By default it holds the twenty outcomes by which a failure is called total."""
     last = LastN()

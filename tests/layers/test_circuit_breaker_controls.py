@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from llmstack import clock
 from llmstack.builder import ServiceBuilder
 from llmstack.errors import CircuitOpen, ConfigError, LLMStackError, Overloaded, ServerError
-from llmstack.estimators.circuit import Probes
+from llmstack.estimators.phase import CircuitStatistics, Probes
 from llmstack.estimators.trip import ConsecutiveFailures
 from llmstack.layers.circuit_breaker import CircuitBreaker, CircuitBreakerService
 from llmstack.layers.concurrency_limit import ConcurrencyLimit
@@ -108,43 +108,96 @@ def test_a_transition_is_logged_once() -> None:
     half = {"event": "circuit_breaker.half_opened", "log_level": "info", "endpoint": "eu"}
     shut = {"event": "circuit_breaker.opened", "log_level": "warning", "endpoint": "eu"}
     done = {"event": "circuit_breaker.closed", "log_level": "info", "endpoint": "eu"}
+    first, probe = "1 of the last 1 calls failed: Overloaded", "a probe failed: ServerError"
+    wait = 10 * (0.5 + dice.random() / 2)
     assert ["Overloaded", "CircuitOpen", "ServerError", "ok", "ok"] == ends
     assert [
-        {**shut, "reason": "partial failure", "wait": 40.0},
-        {**half, "reason": "partial failure"},
-        {**shut, "reason": "a probe failed", "wait": round(10 * (0.5 + dice.random() / 2), 3)},
-        {**half, "reason": "a probe failed"},
+        {**shut, "reason": first, "wait": 40.0, "hard": False},
+        {**half, "reason": first},
+        {**shut, "reason": probe, "wait": round(wait, 3), "hard": False},
+        {**half, "reason": probe},
         {**done, "reason": "probes succeeded"},
     ] == logs
 
 
-def by_hand() -> list[str]:
-    """The states that an operator goes through."""
+#: What operators do, one after the other, and what it makes of the circuit and of the log.
+BY_HAND: Final = {
+    "through all states": (
+        "open half_open close close reset",
+        "open half_open closed closed closed",
+        "opened half_opened closed",
+    ),
+    "reset what is open": ("open reset", "open closed", "opened closed"),
+    "disable what is closed": ("disable", "disabled", "disabled"),
+    "disable what is open": (
+        "open disable enable",
+        "open disabled closed",
+        "opened disabled closed",
+    ),
+    "enable what is not disabled": ("enable open enable", "closed open open", "opened"),
+    "open what is disabled": ("disable open", "disabled open", "disabled opened"),
+    "half-open what is disabled": (
+        "disable half_open",
+        "disabled half_open",
+        "disabled half_opened",
+    ),
+    "close what is disabled": ("disable close", "disabled closed", "disabled closed"),
+    "reset what is disabled": ("disable reset", "disabled closed", "disabled closed"),
+}
+QUIET: Final = {"circuit_breaker.half_opened", "circuit_breaker.closed"}
+
+
+@pytest.mark.parametrize(("acts", "states", "told"), BY_HAND.values(), ids=list(BY_HAND))
+def test_by_hand(acts: str, states: str, told: str) -> None:
+    """CB-3, CB-5, P-CB-1: each change of state is logged, once, and nothing else is."""
 
     async def main() -> list[str]:
         service: Breaker = CircuitBreaker()(echo)
-        states = []
-        for act in (service.open, service.half_open, service.close, service.close, service.reset):
-            act("eu")
-            states.append(state(service))
-        service.open("eu")
-        service.reset("eu")
-        return [*states, state(service)]
+        seen = []
+        for act in acts.split():
+            getattr(service, act)("eu")
+            seen.append(state(service))
+        return seen
 
-    return asyncio.run(main())
-
-
-def test_by_hand() -> None:
-    """CB-3, CB-5: open, half-open, close, reset; each change of state is logged."""
     with capture_logs() as logs:
-        states = by_hand()
+        seen = asyncio.run(main())
 
-    assert ["open", "half_open", "closed", "closed", "closed", "closed"] == states
-    assert ["opened", "half_opened", "closed", "opened", "closed"] == events(logs)
-    assert [entry["event"] == "circuit_breaker.opened" for entry in logs] == [
-        entry["log_level"] == "warning" for entry in logs
+    assert states.split() == seen
+    assert told.split() == events(logs)
+    assert [entry["event"] in QUIET for entry in logs] == [
+        entry["log_level"] == "info" for entry in logs
     ]
-    assert {("eu", "by hand")} == {(entry["endpoint"], entry["reason"]) for entry in logs}
+    assert {("eu", "by hand")} >= {(entry["endpoint"], entry["reason"]) for entry in logs}
+
+
+def test_a_disabled_circuit_lets_all_pass_and_learns_nothing() -> None:
+    """Ten failures are ten failures; enabled again, it is as new, and late ends change nothing."""
+    inner: ScriptedService[Request, Any] = ScriptedService([*[ServerError()] * 12, "ok"], delay=1.0)
+
+    async def main() -> list[object]:
+        service = CircuitBreaker(ConsecutiveFailures(2))(inner)
+        service.open("eu")
+        service.disable("eu")
+        for _ in range(10):
+            with pytest.raises(ServerError):
+                await service(EU)
+        then = service.statistics()["eu"]
+        asyncio.get_running_loop().call_later(0.5, service.enable, "eu")
+        late = await asyncio.gather(service(EU), service(EU), return_exceptions=True)
+        return [then, service.statistics()["eu"], await service(EU), *late]
+
+    then, now, *ends = run_virtual(main())[0]
+    assert CircuitStatistics("disabled", 0, 0, 1, 1, 0, 0, reason="by hand") == then
+    assert CircuitStatistics("closed", 0, 0, 1, 0, 0, 0) == now
+    assert ["ok", ServerError, ServerError] == [ends[0], *map(type, ends[1:])]
+
+
+def test_a_disabled_circuit_is_not_forgotten() -> None:
+    """An operator's word outlives the eviction of idle circuits."""
+    service: Breaker = CircuitBreaker()(echo)
+    service.disable("eu")
+
+    assert not service.circuits("eu").idle
 
 
 def test_idle_circuits_make_room() -> None:
@@ -190,6 +243,12 @@ def test_bad_settings_name_the_field(make: Callable[[], CircuitBreaker], name: s
     """Each at the place where it is written."""
     with pytest.raises(ValueError, match=name):
         make()
+
+
+def test_a_policy_makes_detectors() -> None:
+    """Anything else is a mistake, told where it is made."""
+    with pytest.raises(ConfigError, match=r"policy must be one such as Cusum\(\), not 5"):
+        CircuitBreaker(5)  # type: ignore[arg-type]
 
 
 def test_settings_reach_the_circuit() -> None:
