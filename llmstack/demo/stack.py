@@ -24,7 +24,7 @@ def build(fast: str, slow: str, dear: str, seed: int) -> ls.Stack[ls.Request, An
     return (
         ls.ServiceBuilder(seed=seed)
         .layer(ls.Deadline(10))
-        .layer(ls.Retry(attempts=3, budget=ls.RetryBudget(least=10)))
+        .layer(ls.Retry(attempts=3))
         .layer(ls.LatencyBased(endpoints))
         .layer(ls.CircuitBreaker(base=1, cap=2, ramp=2))
         .layer(ls.ConcurrencyLimit(64))

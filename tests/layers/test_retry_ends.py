@@ -82,10 +82,10 @@ def test_errors_of_others_are_judged_by_the_classifier() -> None:
 
     with capture_logs() as logs, pytest.raises(ConcurrencyFull):
         run_virtual(Retry(classify=judge)(inner)("request"))
-    assert [(1, "eu", "Ours", 3), (2, "eu", "Ours", 3)] == [
-        (e["attempt"], e["endpoint"], e["error"], e["wait"]) for e in logs
+    assert [(1, "eu", "Ours"), (2, "eu", "Ours")] == [
+        (e["attempt"], e["endpoint"], e["error"]) for e in logs
     ]
-    assert [0.0, 3.0, 6.0] == [at for at, _ in inner.calls]
+    assert [0, 3, 6] == [int(at) for at, _ in inner.calls]
 
 
 def test_a_refusal_in_other_words_is_not_the_last_word() -> None:
@@ -144,15 +144,15 @@ def test_a_cancel_at_any_step_ends_the_call() -> None:
     with capture_logs():
         runs = cancelled_everywhere(scenario, check)
 
-    assert (3, "raised", 7.0) == (calls[0], runs[0].ended, runs[0].elapsed)
+    assert (3, "raised", 7) == (calls[0], runs[0].ended, int(runs[0].elapsed))
     assert {"cancelled"} == {run.ended for run in runs[1:]}
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        [ServerError, ServerError, ServerError],
-        [ServerError, ServerError, None],
+        [Overloaded, Overloaded, ServerError],
+        [Overloaded, Overloaded, None],
         [ServerError, ConcurrencyFull],
         [ServerError, BadRequest],
     ],
