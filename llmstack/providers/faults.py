@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import (
+    ClientConnectorCertificateError,
     ClientConnectorDNSError,
     ClientConnectorError,
+    ClientConnectorSSLError,
     ClientOSError,
     ClientPayloadError,
     ClientResponseError,
@@ -25,6 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from llmstack.errors import (
     ConnectionFailed,
     ConnectionLost,
+    Cool,
     ProtocolError,
     UpstreamError,
     UpstreamTimeout,
@@ -53,6 +56,13 @@ _MEANINGS: Final[Sequence[tuple[tuple[type[Exception], ...], type[UpstreamError]
 )
 
 
+#: What is wrong with TLS is wrong for the next request too: a certificate for longer.
+_COOLS: Final = (
+    (ClientConnectorCertificateError, Cool("endpoint", 600.0)),
+    (ClientConnectorSSLError, Cool("endpoint", 60.0)),
+)
+
+
 def fault_of(error: Exception) -> UpstreamError:
     """Say in our words what *error* of aiohttp means; never raises."""
     fault = _translated(error)
@@ -71,7 +81,9 @@ def _translated(error: Exception) -> UpstreamError:
         if isinstance(error, kinds):
             return meaning(words)
     if isinstance(error, ClientConnectorError):
-        return ConnectionFailed(f"could not connect{_reason(error.__cause__ or error)}")
+        fault = ConnectionFailed(f"could not connect{_reason(error.__cause__ or error)}")
+        fault.cools = next((cool for kind, cool in _COOLS if isinstance(error, kind)), None)
+        return fault
     return ConnectionLost(f"the connection was lost{_reason(error)}")
 
 
