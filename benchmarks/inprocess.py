@@ -26,6 +26,11 @@ async def passes(inner: ls.Service[Any, Any], request: object) -> object:
     return await inner(request)
 
 
+def passes_all(_request: object, /) -> bool:
+    """Say yes."""
+    return True
+
+
 class Neutral:
     """The cheapest layer there is: one ``async __call__`` that awaits the next."""
 
@@ -77,7 +82,9 @@ def subjects() -> dict[str, ls.Service[Any, Any]]:
         "10 neutral layers": neutral(10),
         "deadline": ls.Deadline(30)(upstream),
         "retry": ls.Retry()(upstream),
+        "hedge": ls.Hedge(hedgeable=passes_all)(upstream),
         "circuit_breaker": ls.CircuitBreaker()(upstream),
+        "cooldown": ls.Cooldown()(upstream),
         "concurrency_limit": ls.ConcurrencyLimit(64)(upstream),
         "timeout": ls.Timeout(total=30)(upstream),
         "metrics": ls.Metrics(ls.MemoryRecorder())(upstream),

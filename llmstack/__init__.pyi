@@ -181,8 +181,20 @@ from llmstack.errors import (
 from llmstack.errors import (
     UpstreamTimeout as UpstreamTimeout,
 )
-from llmstack.estimators.circuit import (
+from llmstack.estimators.cooling import (
+    CoolingBoard as CoolingBoard,
+)
+from llmstack.estimators.cusum import (
+    Cusum as Cusum,
+)
+from llmstack.estimators.phase import (
     Probes as Probes,
+)
+from llmstack.estimators.retry_budget import (
+    RetryBudget as RetryBudget,
+)
+from llmstack.estimators.retry_rule import (
+    RetryRule as RetryRule,
 )
 from llmstack.estimators.trip import (
     ConsecutiveFailures as ConsecutiveFailures,
@@ -190,14 +202,23 @@ from llmstack.estimators.trip import (
 from llmstack.estimators.trip import (
     FailureRatio as FailureRatio,
 )
+from llmstack.estimators.z_score import (
+    LatencyZScore as LatencyZScore,
+)
 from llmstack.layers.circuit_breaker import (
     CircuitBreaker as CircuitBreaker,
 )
 from llmstack.layers.concurrency_limit import (
     ConcurrencyLimit as ConcurrencyLimit,
 )
+from llmstack.layers.cooldown import (
+    Cooldown as Cooldown,
+)
 from llmstack.layers.deadline import (
     Deadline as Deadline,
+)
+from llmstack.layers.hedge import (
+    Hedge as Hedge,
 )
 from llmstack.layers.log import (
     Log as Log,
@@ -307,8 +328,11 @@ __all__ = [
     "ConsecutiveFailures",
     "ContentFiltered",
     "ContextLengthExceeded",
+    "Cooldown",
+    "CoolingBoard",
     "CoolingDown",
     "CostBased",
+    "Cusum",
     "Deadline",
     "DeadlineExceeded",
     "Disabled",
@@ -319,8 +343,10 @@ __all__ = [
     "EventStream",
     "FailureRatio",
     "Fallback",
+    "Hedge",
     "LLMStackError",
     "LatencyBased",
+    "LatencyZScore",
     "Layer",
     "Log",
     "MemoryRecorder",
@@ -347,6 +373,8 @@ __all__ = [
     "Request",
     "Response",
     "Retry",
+    "RetryBudget",
+    "RetryRule",
     "RoundRobin",
     "Secret",
     "ServerError",

@@ -86,7 +86,9 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
     transport = Transport()
     endpoints = {
         # A stand-in for one with mistakes, so that whoever names it is not wrong as well.
-        name: Endpoint(name, dispatch) if table is None else endpoint_of(name, table, transport)
+        name: Endpoint(name, dispatch)
+        if table is None
+        else endpoint_of(name, table, transport, data["endpoints"][name].get("api_key", ""))
         for name, table in tables.items()
     }
     building = Routes(routes, endpoints, recorder or MemoryRecorder(), reader)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final, cast, final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from llmstack import errors
 from llmstack.builder import ServiceBuilder, Stack
@@ -18,10 +18,16 @@ from llmstack.config.tables import EndpointTable, RouteTable
 from llmstack.config.values import Wrong, kind_of
 from llmstack.endpoint import Endpoint, Price
 from llmstack.errors import ConfigError
+from llmstack.estimators.cooling import CoolingBoard
+from llmstack.estimators.cusum import Cusum
+from llmstack.estimators.retry_budget import RetryBudget
 from llmstack.estimators.trip import ConsecutiveFailures, FailureRatio, TripPolicy
+from llmstack.estimators.z_score import LatencyZScore
 from llmstack.layers.circuit_breaker import CircuitBreaker
 from llmstack.layers.concurrency_limit import ConcurrencyLimit
+from llmstack.layers.cooldown import Cooldown
 from llmstack.layers.deadline import Deadline
+from llmstack.layers.hedge import Hedge, always, by_shape, without_tools
 from llmstack.layers.log import Log
 from llmstack.layers.metrics import Metrics
 from llmstack.layers.retry import Retry
@@ -38,6 +44,7 @@ from llmstack.routers.fallback import Fallback
 from llmstack.routers.latency_based import LatencyBased
 from llmstack.routers.round_robin import RoundRobin
 from llmstack.routers.router import Endpoints
+from llmstack.routers.triggers import TRIGGERS, Trigger
 from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.service import Layer, by_endpoint, by_model, by_tenant
 
@@ -50,9 +57,11 @@ DEPTH: Final = 32
 LAYERS: Final[Mapping[str, type[Any]]] = {
     "circuit_breaker": CircuitBreaker,
     "concurrency_limit": ConcurrencyLimit,
+    "cooldown": Cooldown,
     "cost_based": CostBased,
     "deadline": Deadline,
     "fallback": Fallback,
+    "hedge": Hedge,
     "latency_based": LatencyBased,
     "log": Log,
     "metrics": Metrics,
@@ -66,16 +75,27 @@ LAYERS: Final[Mapping[str, type[Any]]] = {
 KEYS: Final[Mapping[str, Callable[[Any], Hashable]]] = {
     "endpoint": by_endpoint,
     "model": by_model,
+    "shape": by_shape,
     "tenant": by_tenant,
+}
+#: Which requests may be sent twice.
+HEDGEABLE: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "always": always,
+    "without_tools": without_tools,
 }
 POLICIES: Final[Mapping[str, type[Any]]] = {
     "consecutive_failures": ConsecutiveFailures,
+    "cusum": Cusum,
     "failure_ratio": FailureRatio,
+    "latency_z_score": LatencyZScore,
 }
 
 
-def endpoint_of(name: str, table: EndpointTable, transport: Transport) -> Endpoint:
-    """Build the endpoint that *table* describes; callers of any dialect may ask it."""
+def endpoint_of(name: str, table: EndpointTable, transport: Transport, key: str) -> Endpoint:
+    """Build the endpoint that *table* describes; callers of any dialect may ask it.
+
+    *key* is where its key is, as the file says it: whoever says the same has the same key.
+    """
     return Endpoint(
         name,
         Translate(speaks=table.speaks)(_leaf_of(table, transport)),
@@ -84,6 +104,8 @@ def endpoint_of(name: str, table: EndpointTable, transport: Transport) -> Endpoi
         price=table.price,
         capabilities=table.capabilities,
         tags=table.tags,
+        key=key,
+        account=table.account or "",
     )
 
 
@@ -112,6 +134,7 @@ class Routes:
     reader: Reader
     built: dict[str, Stack[Request, Any] | None] = field(factory=dict, init=False)
     doubts: Mistakes = field(init=False)
+    board: CoolingBoard = field(factory=CoolingBoard, init=False)
     _way: list[str] = field(factory=list, init=False)  # of routes that are being built
 
     def __attrs_post_init__(self) -> None:
@@ -123,7 +146,10 @@ class Routes:
             and issubclass(kind, errors.LLMStackError)
         }
         self.reader.names(type[errors.LLMStackError], error_classes, "class of errors")
+        triggers = {**error_classes, **{name: name for name in TRIGGERS}}
+        self.reader.names(Trigger, triggers, "trigger")
         self.reader.names(Callable[[Any], Hashable], KEYS, "key")
+        self.reader.names(Callable[[Any], bool], HEDGEABLE, "rule")
         self.reader.chosen(TripPolicy, POLICIES, "policy")
         self.reader.chosen(Layer, LAYERS, "layer")
         self.reader.by(Unknown, self._unknown)
@@ -151,7 +177,7 @@ class Routes:
 
     def _build(self, tables: Sequence[object], path: Path) -> Stack[Request, Any] | None:
         read = [self.reader.read(table, Layer, (*path, n)) for n, table in enumerate(tables)]
-        layers = [layer for layer in read if layer is not None]
+        layers = _with_one_budget([self._sharing(layer) for layer in read if layer is not None])
         there = [layer or _named(table) for layer, table in zip(read, tables, strict=True)]
         if not self._in_order(there, path) or len(layers) < len(tables):
             return None
@@ -164,6 +190,10 @@ class Routes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StackWarning)  # told already
             return ServiceBuilder(tuple(layers)).service(dispatch)
+
+    def _sharing(self, layer: Layer) -> Layer:
+        """Return *layer* as it is in all routes: what one learns of a key, the others know."""
+        return evolve(layer, board=self.board) if isinstance(layer, Cooldown) else layer
 
     def _in_order(self, layers: Sequence[Layer | None], path: Path) -> bool:
         """Note the place of each layer that is wrong, or doubtful, below one above it."""
@@ -217,6 +247,17 @@ class Routes:
         if value == "last" or isinstance(value, dict):
             return value if value == "last" else self.reader.converter.structure(value, Price)
         raise Wrong(f'must be "last" or a price, not {kind_of(value)}')
+
+
+def _with_one_budget(layers: list[Layer]) -> list[Layer]:
+    """Give one budget to all that could have one and were given none, if they are several."""
+    without = [layer for layer in layers if getattr(layer, "budget", layer) is None]
+    if len(without) < 2:
+        return layers
+    budget = RetryBudget()
+    return [
+        evolve(cast("Any", layer), budget=budget) if layer in without else layer for layer in layers
+    ]
 
 
 def _named(table: object) -> Layer | None:

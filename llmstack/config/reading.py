@@ -37,7 +37,17 @@ Read = Callable[[object], object]
 
 #: Settings that are Python objects and cannot be said in TOML.
 NOT_IN_TOML: Final = frozenset(
-    {"allow", "classify", "idempotent", "recorder", "rng", "translators"}
+    {
+        "accepts",
+        "allow",
+        "board",
+        "classify",
+        "idempotent",
+        "normalise",
+        "recorder",
+        "rng",
+        "translators",
+    }
 )
 
 _SAID_BY_ATTRS: Final = re.compile(
@@ -75,13 +85,14 @@ def _array(converter: Converter, kind: Any) -> Callable[..., object]:  # noqa: A
 
 
 def _map(converter: Converter, kind: Any) -> Callable[..., object]:  # noqa: ANN401 -- a type
-    item = get_args(kind)[1]
+    name, item = get_args(kind)
 
     def read(value: object, _type: object) -> object:
         if not isinstance(value, dict):
             raise Wrong(f"must be a table, not {kind_of(value)}")
+        names = each(zip(value, value, strict=True), lambda one: converter.structure(one, name))
         read = each(value.items(), lambda one: converter.structure(one, item))
-        return dict(zip(value, read, strict=True))
+        return dict(zip(names, read, strict=True))
 
     return read
 
@@ -107,6 +118,7 @@ def _settings(converter: Converter, kind: type[Any]) -> Callable[..., object]:
         if a.name in NOT_IN_TOML
         else override(struct_hook=_setting(a, converter))
         for a in attrs.fields(kind)
+        if a.init
     }
     structure = make_dict_structure_fn(kind, converter, **overrides)
 
@@ -231,7 +243,8 @@ def _told(error: BaseException, path: Path) -> Iterator[tuple[Path, str]]:
             for one in others:
                 yield from _told(one, path)
         case ForbiddenExtraKeysError():
-            known = [a.name for a in attrs.fields(error.cl) if a.name not in NOT_IN_TOML]
+            settings = [a.name for a in attrs.fields(error.cl) if a.init]
+            known = [name for name in settings if name not in NOT_IN_TOML]
             for extra in sorted(error.extra_fields):
                 yield (*path, extra), f"is no setting here; {did_you_mean(extra, known)}"
         case KeyError():

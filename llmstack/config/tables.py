@@ -78,6 +78,7 @@ class EndpointTable:
     provider: Literal["anthropic", "openai"]
     base_url: str = field(validator=_as_in(OpenAI, "base_url"))
     api_key: Secret | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
+    account: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     model: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     models: Mapping[str, str] | None = None
     price: Price | None = None

@@ -32,9 +32,13 @@ WORDS: Final = {
     "policy": ("table", "see below"),
     "probes": ("table", "see below"),
     "explore": ("table", "see below"),
-    "key": ("string", "``endpoint``"),
+    "hedgeable": ("string", "required"),
     "triggers": ("array", "none"),
+    "after": ("table", "none"),
     "unknown": ("string", "``last``"),
+    "jitter": ("string", "``full``"),
+    "rules": ("table", "none"),
+    "budget": ("table", "none"),
 }
 
 
@@ -42,6 +46,9 @@ def row_of(field: attrs.Attribute[Any]) -> tuple[str, str, str]:
     """What the page should say of a setting: its name, its type, its default."""
     if field.name in WORDS:
         return (field.name, *WORDS[field.name])
+    if field.name == "key":
+        named = next(name for name, key in KEYS.items() if key is field.default)
+        return field.name, "string", f"``{named}``"
     kind = next(word for known, word in KINDS.items() if field.type in {known, known | None})
     default = {attrs.NOTHING: "required", None: "none"}.get(field.default)
     shown = str(field.default).lower() if isinstance(field.default, bool) else field.default
@@ -51,9 +58,9 @@ def row_of(field: attrs.Attribute[Any]) -> tuple[str, str, str]:
 def test_the_page_has_all_settings_and_no_others() -> None:
     """Each row once, as the classes have it."""
     kinds = [ServerTable, EndpointTable, ls.Price, ls.Capabilities, *LAYERS.values()]
-    kinds += [kind for *_, kind in TABLES]
+    kinds += [kind for *_, kind in TABLES] + [ls.RetryRule]
     said = NOT_IN_TOML | {"endpoints"}
-    fields = [a for kind in kinds for a in attrs.fields(attrs.resolve_types(kind))]
+    fields = [a for kind in kinds for a in attrs.fields(attrs.resolve_types(kind)) if a.init]
 
     assert Counter(row_of(a) for a in fields if a.name not in said) == Counter(ROW.findall(PAGE))
 

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, cast, final
 
 import attrs
 import pytest
 
 import llmstack as ls
 from llmstack.config import parse
-from llmstack.config.build import KEYS, LAYERS, POLICIES
+from llmstack.config.build import HEDGEABLE, KEYS, LAYERS, POLICIES
 from llmstack.config.reading import NOT_IN_TOML
-from llmstack.estimators.circuit import Probes
+from llmstack.estimators.backoff import Jitter
 from llmstack.estimators.explore import Exploration
+from llmstack.estimators.phase import Probes
+from llmstack.estimators.retry_rule import rules_with
 from llmstack.estimators.trip import TripPolicy
+from llmstack.layers.hedge import always, by_shape, without_tools
 from llmstack.order import role_of
 from llmstack.routers.cost_based import Unknown
-from llmstack.routers.fallback import Triggers
+from llmstack.routers.fallback import After
+from llmstack.routers.triggers import Triggers
 from llmstack.service import by_endpoint, by_model, by_tenant
 from tests.config.example import LAYERED
 from tests.shape import pages
 from tests.shape.source import read, sources
+
+
+@final
+@attrs.define(eq=False)
+class Shown:
+    """Equal to what begins like this, of things that are equal to themselves alone."""
+
+    begins: str
+
+    def __eq__(self, other: object) -> bool:
+        return repr(other).startswith(self.begins)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 #: What a value of each type may be, as TOML and as in Python; two, for one may be a default.
@@ -36,23 +53,32 @@ SAMPLES: Final[Mapping[object, dict[str, object]]] = {
     Probes: {"{ at_once = 3 }": Probes(at_once=3)},
     Exploration: {"{ share = 0.5 }": Exploration(share=0.5)},
     Unknown: {"{ input = 1, output = 2 }": ls.Price(1, 2)},
-    Triggers: {'["Busy"]': (ls.Busy,)},
+    Triggers: {'["Busy", "server"]': (ls.Busy, "server")},
+    After: {'{ us = ["any", "Busy"] }': {"us": ("any", ls.Busy)}},
     frozenset[str] | None: {'["chat"]': frozenset({"chat"})},
+    Jitter: {'"equal"': "equal"},
+    Mapping[type[ls.LLMStackError], ls.RetryRule]: {
+        "{ Busy = { base = 2 } }": rules_with({ls.Busy: ls.RetryRule(base=2)})
+    },
+    ls.RetryBudget | None: {"{ ratio = 0.5 }": Shown("RetryBudget(ratio=0.5, ")},
     Callable[[Any], Hashable]: {'"tenant"': by_tenant},
+    Callable[[Any], bool]: {'"always"': always},
 }
 #: What a layer cannot do without.
 NEEDED: Final = {
     "concurrency_limit": {"limit": "3"},
     "deadline": {"seconds": "3"},
+    "hedge": {"hedgeable": '"without_tools"'},
     "timeout": {"total": "3"},
 }
 ROBIN: Final = '{ use = "round_robin", endpoints = ["eu", "us"] }'
 #: What must stand above a router.
-ABOVE: Final = ("deadline", "retry")
+ABOVE: Final = ("deadline", "hedge", "retry")
 #: Settings that are tables: of which layer, how the table begins, and what it becomes.
 TABLES: Final = [
     ("circuit_breaker", "probes", "", Probes),
     ("latency_based", "explore", "", Exploration),
+    ("retry", "budget", "", ls.RetryBudget),
     *(("circuit_breaker", "policy", f'use = "{name}", ', kind) for name, kind in POLICIES.items()),
 ]
 
@@ -77,13 +103,19 @@ def layer_of(use: str, settings: Mapping[str, str]) -> Any:  # noqa: ANN401 -- a
 def settings_of(kind: type[Any]) -> dict[str, attrs.Attribute[Any]]:
     """The settings of a class that can be said in TOML, but for the endpoints, by name."""
     fields = attrs.fields(attrs.resolve_types(kind))
-    return {a.name: a for a in fields if a.name not in NOT_IN_TOML | {"endpoints"}}
+    return {a.name: a for a in fields if a.init and a.name not in NOT_IN_TOML | {"endpoints"}}
 
 
 def default_of(field: attrs.Attribute[Any]) -> object:
     """What a setting is if nobody sets it."""
     made = getattr(field.default, "factory", None)
-    return field.default if made is None else made()
+    default = field.default if made is None else made()
+    return default if field.converter is None else cast("Any", field.converter)(default)
+
+
+def written_as(value: Any) -> dict[str, Any]:  # noqa: ANN401 -- any table
+    """The settings of what may have a state as well."""
+    return attrs.asdict(value, recurse=False, filter=lambda a, _: bool(a.init))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +147,7 @@ def test_a_setting_of_a_setting_is_read(
     written, value = next(each for each in samples if each[1] != field.default)
     layer = layer_of(use, {setting: f"{{ {begins}{name} = {written} }}"})
 
-    assert kind(**{name: value}) == getattr(layer, setting)
+    assert written_as(kind(**{name: value})) == written_as(getattr(layer, setting))
     assert kind() != getattr(layer, setting)
 
 
@@ -130,7 +162,9 @@ def test_each_layer_that_there_is_can_be_named() -> None:
 
     assert dict(LAYERS) == {name: kinds[0] for name, kinds in shipped.items() if kinds}
     assert all(len(kinds) <= 1 for kinds in shipped.values())
-    assert {"endpoint": by_endpoint, "model": by_model, "tenant": by_tenant} == dict(KEYS)
+    keys = {"endpoint": by_endpoint, "model": by_model, "shape": by_shape, "tenant": by_tenant}
+    assert keys == dict(KEYS)
+    assert {"always": always, "without_tools": without_tools} == dict(HEDGEABLE)
 
 
 def test_what_is_left_out_cannot_be_said_in_toml() -> None:

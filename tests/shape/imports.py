@@ -26,7 +26,7 @@ FLOORS: Final = (
     {"endpoint"},
     {"body", "stream"},
     {"messages"},
-    {"alarm", "keyed", "combine", "order", "recorder"},
+    {"alarm", "keyed", "combine", "order", "race", "recorder"},
     {"builder"},
     {"estimators", "dialects"},
     {"layers"},
@@ -51,8 +51,11 @@ OUTSIDE: Final[Mapping[str, str]] = {
     "cattrs": "config",
     "click": "gateway",
 }
-#: What pickers share: the shell that serves them all, and its parts.
-SHARED: Final = {f"llmstack.routers.{name}" for name in ("router", "picker", "plan", "eligibility")}
+#: What pickers share: the shell that serves them all, and its parts; and what a fallback is of.
+SHARED: Final = {
+    f"llmstack.routers.{name}"
+    for name in ("eligibility", "picker", "plan", "router", "triggers", "walk", "watch")
+}
 LAZY: Final = ("llmstack/__init__.py", "llmstack/testing/", "llmstack/cli.py", "llmstack/cli/")
 
 
