@@ -143,11 +143,11 @@ class RetryBudget:
     sent than the last of them was granted for.
 
     >>> RetryBudget()
-    RetryBudget(ratio=0.2, min_per_sec=0.2, ttl=10.0, share=0.2, least=10)
+    RetryBudget(ratio=0.2, min_per_sec=1.0, ttl=10.0, share=0.2, least=10)
     """
 
     ratio: float = field(default=0.2, validator=validators.ge(0))
-    min_per_sec: float = field(default=0.2, validator=validators.ge(0))
+    min_per_sec: float = field(default=1.0, validator=validators.ge(0))
     ttl: float = field(default=10.0, validator=[validators.gt(0), validators.lt(inf)])
     share: float = field(default=0.2, validator=validators.ge(0))
     least: int = field(default=10, validator=[validators.instance_of(int), validators.ge(0)])

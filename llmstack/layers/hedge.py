@@ -130,8 +130,7 @@ class Hedge:
 
     def bound(self, inner: Bound, /) -> Bound:
         """Return the bound of two calls, the second of which begins before the first is over."""
-        twice = 2 if self.share else 1
-        return Bound(twice * inner.calls, twice * inner.seconds)
+        return inner.times(2 if self.share else 1)
 
 
 @final

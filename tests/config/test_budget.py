@@ -26,7 +26,7 @@ def test_layers_of_a_route_share_one() -> None:
     """All that could have one of their own."""
     retry, hedge, fallback = budgets(RETRY, HEDGE, FALLBACK)
 
-    assert "RetryBudget(ratio=0.2, min_per_sec=0.2, ttl=10.0, share=0.2, least=10)" == repr(retry)
+    assert "RetryBudget(ratio=0.2, min_per_sec=1.0, ttl=10.0, share=0.2, least=10)" == repr(retry)
     assert retry is hedge
     assert hedge is fallback
 

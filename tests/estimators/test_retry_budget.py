@@ -187,8 +187,8 @@ def test_a_share_is_what_is_written(percent: int) -> None:
 
 
 def test_without_traffic_there_is_a_floor() -> None:
-    """Two in ten seconds by default, at any time of which they come back."""
-    budget = RetryBudget()
+    """So many in ten seconds, at any time of which they come back."""
+    budget = RetryBudget(min_per_sec=0.2)
     granted: list[float] = []
     for at in range(60):
         extra = budget.withdraw(at / 2)

@@ -36,19 +36,23 @@ ANSWERED = [expect_request, send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 529, 599])
 def test_a_failure_is_asked_again_and_the_last_reply_can_be_read(status: int) -> None:
-    """All attempts on one connection: the earlier replies have let go of it."""
-    handler = Scripted([status] * 4)
+    """All attempts on one connection: the earlier replies have let go of it.
+
+    A server that says that it failed is asked once more, and any other one twice.
+    """
+    asks = 2 if status in {500, 502, 504, 599} else 3
+    handler = Scripted([status] * (asks + 1))
 
     async def main() -> None:
         async with serving(handler) as url, client(client_middleware(QUICK), limit=1) as session:
             async with session.get(url) as last:
                 assert (status, f"{status}") == (last.status, await last.text())
-            assert 3 == len(handler.bodies)
+            assert asks == len(handler.bodies)
             async with session.get(url) as next_one:
                 assert 200 == next_one.status
 
     played(main())
-    assert 5 == len(handler.bodies)
+    assert asks + 2 == len(handler.bodies)
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 404, 499])
@@ -128,7 +132,7 @@ def test_a_connection_that_is_cut_is_made_again() -> None:
     ids=["seconds", "date", "nonsense"],
 )
 def test_the_server_says_how_long_to_wait(headers: dict[str, str], waits: float) -> None:
-    """``Retry-After`` is a floor, in seconds or as a date."""
+    """``Retry-After`` is a floor, in seconds or as a date, and up to a tenth is added."""
     handler = Scripted([web.Response(status=429, headers=headers)])
 
     async def main() -> float:
@@ -136,7 +140,7 @@ def test_the_server_says_how_long_to_wait(headers: dict[str, str], waits: float)
             assert "200" == await outcome(url, client_middleware(QUICK))
         return asyncio.get_running_loop().time()
 
-    assert waits == pytest.approx(played(main()), abs=0.01)
+    assert waits <= played(main()) <= waits + min(waits / 10, 1) + 0.01
 
 
 def test_a_breaker_counts_by_host_and_raises_before_anything_is_sent() -> None:

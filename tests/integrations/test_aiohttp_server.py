@@ -174,7 +174,10 @@ SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
     ids=["seconds", "date", "date by our clock", "nonsense"],
 )
 def test_a_retry_waits_as_long_as_the_handler_asks(headers: dict[str, str], waits: float) -> None:
-    """``Retry-After`` is a floor, in seconds or as a date; what cannot be read is not there."""
+    """``Retry-After`` is a floor, in seconds or as a date, and up to a tenth is added.
+
+    What cannot be read is not there.
+    """
     handler = Scripted([web.Response(status=503, headers=headers)])
 
     async def main() -> float:
@@ -183,7 +186,7 @@ def test_a_retry_waits_as_long_as_the_handler_asks(headers: dict[str, str], wait
             assert 200 == (await ask(url)).status
         return asyncio.get_running_loop().time()
 
-    assert waits == pytest.approx(played(main()), abs=0.01)
+    assert waits <= played(main()) <= waits + min(waits / 10, 1) + 0.01
 
 
 def test_two_middlewares_have_separate_states() -> None:
@@ -322,7 +325,8 @@ def test_many_requests_at_once_get_each_their_own_answer() -> None:
         return web.Response(text=path)
 
     async def main() -> None:
-        layers = ls.ServiceBuilder(seed=1).layer(ls.Retry()).layer(ls.ConcurrencyLimit(100))
+        retry = ls.Retry(budget=ls.RetryBudget.unlimited())
+        layers = ls.ServiceBuilder(seed=1).layer(retry).layer(ls.ConcurrencyLimit(100))
         async with serving(handler, [server_middleware(layers)]) as url:
             answers = await asyncio.gather(*(ask(url, f"/{n}") for n in range(100)))
 

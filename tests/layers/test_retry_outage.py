@@ -79,9 +79,9 @@ def test_p_rt_1_an_outage_is_hardly_amplified(takes: float) -> None:
 
     extra = down.extra
     assert CALLS + len(extra) == len(down.asked)
-    assert 0.18 * CALLS <= len(extra) <= 0.2 * CALLS + 0.2 * SECONDS
+    assert 0.18 * CALLS <= len(extra) <= 0.2 * CALLS + SECONDS
     for at in extra:
-        assert sum(at - 10 < other <= at for other in extra) <= 0.2 * 10 * RATE + 2
+        assert sum(at - 10 < other <= at for other in extra) <= 0.2 * 10 * RATE + 10
 
 
 def test_an_outage_without_a_budget_is_amplified_threefold() -> None:
@@ -100,12 +100,12 @@ def test_p_rt_8_two_retries_with_one_budget_send_no_more_than_one() -> None:
     endure(Retry(budget=shared)(Retry(budget=shared)(nested)))
 
     assert len(single.asked) == len(nested.asked)
-    assert 0.18 * CALLS <= len(single.extra) <= 0.2 * CALLS + 0.2 * SECONDS
+    assert 0.18 * CALLS <= len(single.extra) <= 0.2 * CALLS + SECONDS
 
 
-@pytest.mark.parametrize(("callers", "most"), [(10, 3), (100, 20), (104, 20), (105, 21)])
+@pytest.mark.parametrize(("callers", "most"), [(10, 10), (100, 20), (104, 20), (105, 21)])
 def test_a_share_of_what_is_in_flight_is_sent_again(callers: int, most: int) -> None:
-    """A fifth, and three in any case, where the window would allow more."""
+    """A fifth, and ten in any case, where the window would allow more."""
     down = Down(takes=30.0)
     service = Retry(attempts=2, base=1e-9, budget=RetryBudget(1.0, 99.0))(down)
 

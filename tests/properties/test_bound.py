@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import pytest
 from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -81,7 +82,10 @@ def stack_of(ways: Ways, endpoints: Sequence[ls.Endpoint], seed: int) -> ls.Stac
         # So eager that nearly each call is sent twice.
         ls.Hedge(hedgeable=lambda _: True, share=0.9, samples=1, spread=1) if ways.hedge else None,
         ROUTERS[ways.router](endpoints),
-        None if ways.below is None else ls.Retry(attempts=ways.below, base=0.1, patience=1.0),
+        # Two retries and a hedge do not stand in one stack.
+        None
+        if ways.below is None or ways.hedge
+        else ls.Retry(attempts=ways.below, base=0.1, patience=1.0),
         ls.Timeout(total=ways.total),
     ]
     there = tuple(layer for layer in layers if layer is not None)
@@ -104,6 +108,7 @@ ROUTERS: Final[dict[str, Callable[[Sequence[ls.Endpoint]], ls.Layer]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::llmstack.order.StackWarning")
 @given(ways, scripts, st.integers(0, 9))
 @example(Ways(None, 3, True, "primary", 2, 4.0), [[(2.0, ls.Overloaded)]] * 3, 0)
 @example(Ways(9.0, 3, True, "group", 2, 1.0), [[(30.0, None)]] * 3, 0)
@@ -123,3 +128,22 @@ def test_no_script_exceeds_the_bound(ways: Ways, scripts: list[list[Line]], seed
             assert asyncio.get_running_loop().time() - began <= most.seconds + SOON
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("ways", "asked"),
+    [
+        (Ways(None, 3, False, "fallback", None, 4.0), 9),
+        (Ways(None, 2, False, "short", 2, 4.0), 8),
+        (Ways(None, None, True, "round_robin", None, 4.0), 2),
+        (Ways(None, 2, True, "group", None, 4.0), 24),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::llmstack.order.StackWarning")
+def test_the_bound_counts_what_may_be_asked(ways: Ways, asked: int) -> None:
+    """Each layer multiplies what is below it; the dearest endpoint pays for all."""
+    bill = Bill([[(0.0, None)]] * 3)
+    bound = stack_of(ways, bill.endpoints, 0).bound
+
+    assert asked == bound.calls
+    assert asked * max(each.dearest for each in bill.endpoints) == pytest.approx(bound.cost)
