@@ -66,7 +66,7 @@ def test_the_nearest_class_has_the_rule(error: LLMStackError, kind: type[LLMStac
         BadRequest: RetryRule(again=0),
         ServerError: RetryRule(again=5),
     }
-    expected = {EmptyResponse: ONCE, **given}
+    expected: dict[type[LLMStackError], RetryRule] = {EmptyResponse: ONCE, **given}
 
     assert (kind, expected[kind]) == rule_of(rules_with(given), error)
 
