@@ -23,6 +23,7 @@ from tests.properties.example import endpoint, stack_of
 
 LAYERS: dict[str, Callable[[], ls.Layer]] = {
     "retry": lambda: ls.Retry(attempts=3, base=1.0),
+    "hedge": lambda: ls.Hedge(hedgeable=lambda _: True),
     "circuit_breaker": ls.CircuitBreaker,
     "concurrency_limit": lambda: ls.ConcurrencyLimit(1),
     "timeout": lambda: ls.Timeout(first_token=9, idle=9, total=9),
