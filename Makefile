@@ -8,7 +8,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 NAMES := python3 python3.14 python3.13 python3.12 python3.11
 PYTHON ?= $(firstword $(foreach p,$(NAMES),$(shell $(p) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(p))) python3)
 PIP := -m pip --disable-pip-version-check -qq
-HALF := tests/dialects tests/gateway tests/sdks tests/layers tests/routers tests/testing
+HALF := tests/dialects tests/gateway tests/sdks
 RST := README.rst CHANGES.rst changelog.d docs benchmarks
 
 .PHONY: help demo check real fmt lint type test cov soak docs bench streams clean format-check rst wheel
