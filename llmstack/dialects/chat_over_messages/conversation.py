@@ -68,10 +68,12 @@ class Conversation:
         self._say("assistant", said + self.calls.made(message))
 
     def _say(self, role: str, said: list[dict[str, Any]]) -> None:
+        if not said:
+            return
         self.trailing = 0
-        if said and self.turns and self.turns[-1]["role"] == role:
+        if self.turns and self.turns[-1]["role"] == role:
             self.turns[-1]["content"] += said
-        elif said:
+        else:
             self.turns.append({"role": role, "content": said})
 
     def _ask(self, last: Place) -> None:

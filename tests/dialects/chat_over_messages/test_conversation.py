@@ -51,6 +51,14 @@ def result(known_as: str, content: object = "42") -> Message:
         ),
         ([{"role": "system", "content": " "}, HI], None, [("user", ["Hi"])]),
         ([{"role": "system", "content": "S"}], None, [("user", ["S"])]),
+        (
+            [
+                *(HI, {"role": "assistant", "content": "Ho"}),
+                *({"role": "system", "content": "S"}, {"role": "user", "content": ""}),
+            ],
+            None,
+            [("user", ["Hi"]), ("assistant", ["Ho"]), ("user", ["S"])],
+        ),
         ([HI, HI], None, [("user", ["Hi", "Hi"])]),
         (
             [HI, {"role": "assistant", "content": ""}, {"role": "user", "content": "x"}],
