@@ -11,9 +11,12 @@ from typing import Any, Generic, Self, TypeVar, final
 import attrs
 from attrs import define, field, frozen
 
+from llmstack import clock
 from llmstack.errors import ConfigError
+from llmstack.messages import Request
 from llmstack.order import Bound, absent, bound_of, check_order, parts_of, reasons, role_of
 from llmstack.service import Layer, Req, Resp, Service
+from llmstack.standing import Standing
 
 
 __all__ = ["ServiceBuilder", "Stack"]
@@ -32,7 +35,8 @@ class ServiceBuilder:
     """Layers in the order in which a request meets them: the first added is outermost.
 
     Immutable: every method returns a new builder. With a *seed* all chance in the stack
-    (jitter, draws) is repeatable; each layer has dice of its own.
+    (jitter, draws) is repeatable; each layer has dice of its own. Layers that may have a
+    budget for what is sent again, and were given none, have one together.
     """
 
     layers: tuple[Layer, ...] = field(default=(), converter=_present)
@@ -55,7 +59,7 @@ class ServiceBuilder:
         """Check the order and build the stack on *leaf*; `ConfigError` if the order is wrong."""
         check_order(self.layers)
         seed = self.seed
-        layers = self.layers
+        layers = _sharing(self.layers)
         if seed is not None:
             layers = tuple(_seeded(f"{seed}/{n}", layer) for n, layer in enumerate(layers))
         services: list[Service[Any, Any]] = [leaf]
@@ -65,6 +69,32 @@ class ServiceBuilder:
             if not callable(made):
                 raise ConfigError(f"{what} is no service but {made!r}: it cannot be called")
         return Stack(layers, tuple(services))
+
+
+def _sharing(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return *layers* with one object each for what several would make, each for itself.
+
+    A layer names such things in ``shares``, each with what makes it; who was given one keeps it.
+    """
+    parts = [part for layer in layers for part in parts_of(layer)]
+    makes = {name: make for part in parts for name, make in getattr(part, "shares", {}).items()}
+    for name, make in makes.items():
+        without = [part for part in parts if getattr(part, name, part) is None]
+        if len(without) > 1:
+            made = make()
+            layers = tuple(_given(name, made, layer) for layer in layers)
+    return layers
+
+
+def _given(name: str, made: object, layer: Any) -> Any:  # noqa: ANN401 -- a layer is any callable
+    """Return *layer* with what was *made* where it has none; so with each of its branches."""
+    changes: dict[str, object] = {
+        branch: _given(name, made, getattr(layer, branch))
+        for branch in getattr(layer, "branches", ())
+    }
+    if name in getattr(layer, "shares", ()) and getattr(layer, name) is None:
+        changes[name] = made
+    return attrs.evolve(layer, **changes) if changes else layer
 
 
 def _seeded(seed: str, layer: Any) -> Any:  # noqa: ANN401 -- a layer is any callable
@@ -127,9 +157,28 @@ class Stack(Generic[Req, Resp]):
             lines += [f"    {line}" for line in _groups(layer)]
         return "\n".join([*lines, role_of(self.services[-1]), str(self.bound)])
 
+    def standings(self, request: object = None) -> dict[str, Standing]:
+        """Return how each endpoint of the outermost router stands, by name: a read.
+
+        That is the worst that breaker, cooldown, health and limits say, towards *request* if
+        one is given. Without a router there is none.
+        """
+        for service in self.services:
+            read = getattr(service, "standings", None)
+            if read is not None:
+                standings: dict[str, Standing] = read(Request() if request is None else request)
+                return standings
+        return {}
+
     def statistics(self) -> dict[str, Any]:
-        """Return the state of every layer that keeps one, by role; a second one is "role 2"."""
+        """Return the state of every layer that keeps one, by role; a second one is "role 2".
+
+        While a loop runs, *endpoints* says how each of them stands now.
+        """
         found: dict[str, Any] = {}
+        if clock.runs():
+            standings = self.standings()
+            found |= {"endpoints": standings} if standings else {}
         for n, (layer, service) in enumerate(zip(self.layers, self.services, strict=False)):
             read = getattr(service, "statistics", None)
             # A layer may decide to add nothing, and return the service below it.

@@ -91,6 +91,7 @@ class Attempt:
     again. *router* made the choice; a router leaves out only what it tried itself.
     *group* is set when the endpoint was a stack that asked endpoints of its own, and
     *sends* counts how often it was called: a retry below the router is the same attempt.
+    One is *extra* that began while another one of the call was at work.
     """
 
     endpoint: str
@@ -106,6 +107,7 @@ class Attempt:
     ready_at: float = field(default=0.0, repr=False)
     group: bool = False
     sends: int = 0
+    extra: bool = False
 
     def settle(self, outcome: Outcome) -> None:
         """Note how the attempt ended; of the error only its name and status are kept."""
@@ -149,6 +151,9 @@ class Call:
 
     def begin(self, attempt: Attempt, within: Attempt | None = None) -> None:
         """Enter *attempt*; *within* is the attempt at the group that it belongs to."""
+        if self.attempts:
+            at_work = any(a.router is attempt.router and a.ended is None for a in self.attempts)
+            attempt.extra = at_work or (within is not None and within.extra)
         self.attempts.append(attempt)
         if within is not None:
             within.group = True

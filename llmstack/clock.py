@@ -10,12 +10,21 @@ import time
 from asyncio import get_running_loop
 
 
-__all__ = ["now", "wall"]
+__all__ = ["now", "runs", "wall"]
 
 
 def now() -> float:
     """Return the loop's time in seconds; it only grows, and has no date."""
     return get_running_loop().time()
+
+
+def runs() -> bool:
+    """Whether there is a time: a loop runs in this thread."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def wall() -> float:

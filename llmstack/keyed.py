@@ -49,6 +49,10 @@ class Keyed(Generic[M]):
             machine = self.machines[key] = self.make()
         return machine
 
+    def get(self, key: Hashable, /) -> M | None:
+        """Return the machine of *key*, None if it has none."""
+        return self.machines.get(key)
+
     def __len__(self) -> int:
         """Return the number of keys."""
         return len(self.machines)

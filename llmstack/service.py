@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from llmstack.call import Call, End, Outcome
+from llmstack.call import Attempt, Call, End, Outcome
 
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "by_tenant",
     "deadline_of",
     "insists",
+    "is_extra",
     "observe",
 ]
 
@@ -114,3 +115,9 @@ def deadline_of(request: Any, /) -> float:  # noqa: ANN401
 def insists(request: Any, /) -> bool:  # noqa: ANN401
     """Whether a router found nothing better, so that a gate must not refuse softly."""
     return getattr(request, "insists", False) is True
+
+
+def is_extra(request: Any, /) -> bool:  # noqa: ANN401
+    """Whether another attempt of the same call is at work, so that this could be done without."""
+    attempt = getattr(request, "attempt", None)
+    return isinstance(attempt, Attempt) and attempt.extra

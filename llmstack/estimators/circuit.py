@@ -54,8 +54,6 @@ __all__ = ["Circuit"]
 #: A failure is total if 95 % of the last outcomes are bad, and there are a few.
 TOTAL: Final = 0.95
 FEW: Final = 5
-#: After so many seconds without a request, a hard opening lets one through that insists.
-SILENCE: Final = 5.0
 #: What a degraded circuit lets through.
 QUARTER: Final = 0.25
 
@@ -118,7 +116,7 @@ class Circuit:
         """Hand out a permit for a probe, or for a request that insists, or refuse."""
         half = phase.state == "half_open"
         pressing, allowed = insists(request), self.probes.allow(request)
-        wakes = phase.hard and not half and now - self.sent >= SILENCE
+        wakes = phase.wakes(now, self.sent)
         due = half or now >= phase.until or (wakes and pressing)
         if due and allowed and phase.out < self.probes.at_once:
             phase.state = "half_open"

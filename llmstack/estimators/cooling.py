@@ -27,6 +27,7 @@ from attrs import define, field, frozen, validators
 from llmstack.errors import Cool, CoolingDown, LLMStackError
 from llmstack.estimators.scope import Place, Scoped, Where
 from llmstack.keyed import CAP, LOOK
+from llmstack.standing import Standing
 
 
 __all__ = ["Aside", "CoolingBoard", "Fact", "Permit", "Put", "named_wait"]
@@ -130,15 +131,32 @@ class CoolingBoard:
         self.refused += 1
         for fact in shut:
             fact.refused += 1
-        hard = [fact for fact in shut if not fact.soft]
-        last = max(hard or shut, key=lambda fact: fact.until)
-        more = last.until - now
-        left = f"for {round(more, 1):g} s more" if more > 0 else "while a probe is out"
-        return CoolingDown(
-            f"{last.where} is put aside {left}: {last.reason}",
-            soft=not hard,
-            ready_at=last.until if more > 0 else None,
-        )
+        last = _last(shut)
+        until = last.until if last.until > now else None
+        return CoolingDown(_told(last, now), soft=last.soft, ready_at=until)
+
+    def standing(self, place: Place, now: float) -> Standing | None:
+        """Return what would become of a plain request to *place*; None if it would just pass.
+
+        Where *place* has no model, one that its key may not be asked for now counts a little.
+        """
+        there = [fact for where in place.within() for fact in self._lasting(where, now)]
+        shut = [fact for fact in there if not fact.passes(now, insists=False)]
+        if shut:
+            last = _last(shut)
+            until = last.until if last.until > now else None
+            return Standing("down", _told(last, now), ready_at=until, soft=last.soft)
+        if there:
+            said = f"{there[0].where} was put aside: {there[0].reason}; the next request is a probe"
+            return Standing("degraded", said)
+        some = [] if place.model else [w for w in self.facts if w[:2] == ("key_model", place.key)]
+        for fact in (fact for where in some for fact in self._lasting(where, now)):
+            return Standing("degraded", _told(fact, now))
+        return None
+
+    def _lasting(self, where: Scoped, now: float) -> list[Fact]:
+        facts = self.facts.get(where, _NO_FACTS).values()
+        return [fact for fact in facts if not fact.is_over(now)]
 
     def answered(self, permit: Permit) -> list[Fact]:
         """Learn that a call is being answered; return the facts that this ends."""
@@ -210,6 +228,18 @@ class CoolingBoard:
     def statistics(self) -> dict[Where, Aside]:
         """Return what is put aside; what is over stays until somebody asks for it."""
         return {Where(*where): _aside([*there.values()]) for where, there in self.facts.items()}
+
+
+def _last(shut: list[Fact]) -> Fact:
+    """Return what is over last, of the hard ones if there are any."""
+    hard = [fact for fact in shut if not fact.soft]
+    return max(hard or shut, key=lambda fact: fact.until)
+
+
+def _told(fact: Fact, now: float) -> str:
+    more = fact.until - now
+    left = f"for {round(more, 1):g} s more" if more > 0 else "while a probe is out"
+    return f"{fact.where} is put aside {left}: {fact.reason}"
 
 
 def _aside(facts: list[Fact]) -> Aside:

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, final
 
 from attrs import define, field, frozen, validators
 
+from llmstack.standing import Standing
+
 
 __all__ = ["PAST", "CircuitStatistics", "Permit", "Phase", "Probes", "State", "Turn"]
 
@@ -18,6 +20,8 @@ State = Literal["closed", "degraded", "open", "half_open", "disabled"]
 
 #: The generation of a permit that has nothing to say any more.
 PAST: Final = -1
+#: After so many seconds without a request, a hard opening lets one through that insists.
+SILENCE: Final = 5.0
 
 
 def _any_request(_request: object, /) -> bool:
@@ -54,6 +58,23 @@ class Phase:
     out: int = 0
     good: int = 0
     bad: int = 0
+
+    def wakes(self, now: float, sent: float) -> bool:
+        """Whether what was last *sent* is so long ago that one that insists may be a probe."""
+        return self.hard and self.state == "open" and now - sent >= SILENCE
+
+    def standing(self, now: float, sent: float, probes: Probes) -> Standing:
+        """Return what would become of a plain request."""
+        if self.state == "disabled":
+            return Standing("up", f"disabled: {self.reason}")
+        if self.state == "degraded":
+            return Standing("degraded", self.reason)
+        due = self.state == "half_open" or now >= self.until
+        says = f"{'half-open' if self.state == 'half_open' else 'open'}: {self.reason}"
+        if due and self.out < probes.at_once:
+            return Standing("degraded", f"{says}; the next request is a probe")
+        until = self.until if self.until > now else None
+        return Standing("down", says, ready_at=until, soft=not self.hard or self.wakes(now, sent))
 
 
 @final

@@ -10,6 +10,8 @@ from typing import Final, final
 
 from attrs import define, field, setters
 
+from llmstack.standing import Standing
+
 
 __all__ = ["Ramp"]
 
@@ -44,3 +46,10 @@ class Ramp:
         if now >= self.over:
             return 1.0
         return max(LEAST, 1 - (self.over - now) / self.seconds)
+
+    def standing(self, now: float) -> Standing | None:
+        """Return what would become of a request; None if it would just pass."""
+        share = self.share(now)
+        if share == 1.0:
+            return None
+        return Standing("degraded", f"closed just now, and {share:.0%} of the calls pass")

@@ -33,6 +33,7 @@ from llmstack.estimators.ramp import Ramp
 from llmstack.estimators.trip import TripPolicy
 from llmstack.keyed import Keyed
 from llmstack.service import Req, Resp, Service, by_endpoint, observe
+from llmstack.standing import Standing
 
 
 __all__ = ["CircuitBreaker", "CircuitBreakerService"]
@@ -174,6 +175,16 @@ class CircuitBreakerService(Generic[Req, Resp]):
         """Watch over *key* again, as if it were new; nothing if it is not disabled."""
         if self.circuits(key).state == "disabled":
             self.reset(key)
+
+    def standing(self, request: Req, /) -> Standing | None:
+        """Return what would become of *request* now; None if it would just pass."""
+        circuit = self.circuits.get(self.settings.key(request))
+        if circuit is None:
+            return None
+        phase, now = circuit.phase, clock.now()
+        if phase is None:
+            return circuit.ramp.standing(now)
+        return phase.standing(now, circuit.sent, circuit.probes)
 
     def statistics(self) -> dict[Hashable, CircuitStatistics]:
         """Return a snapshot of every circuit, by key."""

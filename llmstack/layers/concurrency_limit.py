@@ -3,7 +3,8 @@
 Put it below the breaker: what the breaker refuses should hold no permit. Below a router
 each endpoint is counted by itself, and the router takes a refused call to the next one.
 The refusal is hard, so a request that insists gets it too. Whoever would rather wait for
-a permit than be refused puts a `Queue` above.
+a permit than be refused puts a `Queue` above. The last fifth of the permits is not for a
+second call for what is under way already, such as a `Hedge` sends.
 
 A call has its permit until it is over: a stream until it is read out, broken, closed or
 dropped. Errors: `ConcurrencyFull`. Events: none; refusals are a number in the statistics.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from copy import copy
 from functools import partial
-from typing import Any, ClassVar, Generic, final
+from typing import Any, ClassVar, Final, Generic, final
 
 from attrs import define, field, frozen, validators
 
@@ -22,10 +23,14 @@ from llmstack import clock
 from llmstack.call import Outcome
 from llmstack.errors import ConcurrencyFull
 from llmstack.keyed import Keyed
-from llmstack.service import Req, Resp, Service, by_endpoint, observe
+from llmstack.service import Req, Resp, Service, by_endpoint, is_extra, observe
+from llmstack.standing import Standing
 
 
 __all__ = ["ConcurrencyLimit", "ConcurrencyLimitService", "Permits"]
+
+#: The share of the permits that may be out for a call that could be done without.
+SPARE: Final = 0.8
 
 
 @final
@@ -47,11 +52,19 @@ class Permits:
         """Whether all permits are back."""
         return self.in_flight == 0
 
-    def admit(self, now: float, /) -> float:
-        """Hand out a permit, or raise `ConcurrencyFull`."""
+    @property
+    def why(self) -> str:
+        """Why there is none, in words."""
+        return f"all {self.limit} permits are out"
+
+    def admit(self, now: float, /, *, extra: bool = False) -> float:
+        """Hand out a permit, or raise `ConcurrencyFull`; *extra* calls leave the last fifth."""
         if self.in_flight >= self.limit:
             self.refused += 1
-            raise ConcurrencyFull(f"all {self.limit} permits are out")
+            raise ConcurrencyFull(self.why)
+        if extra and self.in_flight >= SPARE * self.limit:
+            self.refused += 1
+            raise ConcurrencyFull(f"{self.in_flight} of {self.limit} permits are out", soft=True)
         self.in_flight += 1
         return now
 
@@ -95,10 +108,17 @@ class ConcurrencyLimitService(Generic[Req, Resp]):
     async def __call__(self, request: Req, /) -> Resp:
         """Call the inner service while holding a permit."""
         permits = self.permits(self.settings.key(request))
-        permit = permits.admit(clock.now())
+        permit = permits.admit(clock.now(), extra=is_extra(request))
         return await observe(
             self.inner, request, lambda outcome: permits.settle(permit, outcome, outcome.ended)
         )
+
+    def standing(self, request: Req, /) -> Standing | None:
+        """Return what would become of *request* now; None if there is a permit for it."""
+        permits = self.permits.get(self.settings.key(request))
+        if permits is None or permits.in_flight < permits.limit:
+            return None
+        return Standing("down", permits.why)
 
     def statistics(self) -> dict[Hashable, Permits]:
         """Return a copy of the counts, by key."""

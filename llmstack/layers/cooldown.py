@@ -28,6 +28,7 @@ from llmstack.errors import LLMStackError, Scope, StreamBroken, classify
 from llmstack.estimators.cooling import Aside, CoolingBoard, Fact, Permit, named_wait
 from llmstack.estimators.scope import Place, Where
 from llmstack.service import Req, Resp, Service, by_endpoint, insists, observe
+from llmstack.standing import Standing
 
 
 __all__ = ["Cooldown", "CooldownService"]
@@ -163,6 +164,10 @@ class CooldownService(Generic[Req, Resp]):
         """Forget what is known of one scope, or, without arguments, all that is known."""
         wheres = None if scope is None else [Where(scope, name, model)]
         _tell_ended(self.board.clear(wheres), "by hand")
+
+    def standing(self, request: Req, /) -> Standing | None:
+        """Return what would become of *request* now; None if it would just pass."""
+        return self.board.standing(self._place(request), clock.now())
 
     def statistics(self) -> dict[Where, Aside]:
         """Return what is put aside, by scope."""

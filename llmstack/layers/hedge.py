@@ -107,6 +107,7 @@ class Hedge:
     key: Callable[[Any], Hashable] = field(default=by_shape, repr=False)
 
     role: ClassVar[str] = "hedge"
+    shares: ClassVar[Mapping[str, Callable[[], object]]] = {"budget": RetryBudget}
     twice: ClassVar[str] = "two of them multiply"
     above: ClassVar[Mapping[str, str]] = {
         "router": "the second call must be able to go elsewhere",

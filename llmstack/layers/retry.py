@@ -82,6 +82,7 @@ class Retry:
     rng: Random | None = field(default=None, repr=False, eq=False)
 
     role: ClassVar[str] = "retry"
+    shares: ClassVar[Mapping[str, Callable[[], object]]] = {"budget": RetryBudget}
     twice: ClassVar[str] = "two of them multiply"
     above: ClassVar[Mapping[str, str]] = {
         "circuit_breaker": "a breaker must see each attempt, not only the last"

@@ -149,6 +149,7 @@ class Fallback:
     rng: Random | None = field(default=None, kw_only=True, repr=False, eq=False)
 
     role: ClassVar[str] = "router"
+    shares: ClassVar[Mapping[str, Callable[[], object]]] = {"budget": RetryBudget}
     alone: ClassVar[str] = ONE_ROUTER
 
     def __attrs_post_init__(self) -> None:

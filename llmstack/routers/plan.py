@@ -8,6 +8,7 @@ from typing import Self, final
 from attrs import field, frozen
 
 from llmstack.endpoint import Endpoint
+from llmstack.standing import UP, Standing
 
 
 __all__ = ["Candidate", "Plan", "Terms"]
@@ -33,22 +34,27 @@ class Terms:
 @final
 @frozen
 class Candidate:
-    """One endpoint in a plan: its place, and what put it there."""
+    """One endpoint in a plan: its place, what put it there, and what the gates say."""
 
     endpoint: str
     model: str | None
     verdict: str
     terms: Terms
+    standing: Standing = UP
 
     @classmethod
-    def of(cls, endpoint: Endpoint, asked: str, verdict: str, terms: Terms) -> Self:
+    def of(
+        cls, endpoint: Endpoint, asked: str, verdict: str, terms: Terms, standing: Standing
+    ) -> Self:
         """Name the endpoint, and the model that it would be asked for in place of *asked*."""
-        return cls(endpoint.name, endpoint.model_for(asked) or None, verdict, terms)
+        return cls(endpoint.name, endpoint.model_for(asked) or None, verdict, terms, standing)
 
     def __str__(self) -> str:
         """Say it in one line."""
         terms = self.terms
         facts = [self.verdict]
+        if self.standing is not UP:
+            facts.append(str(self.standing))
         if terms.score is not None:
             made = ", ".join(f"{name} {value:.3g}" for name, value in terms.terms.items())
             facts.append(f"score {terms.score:.3g}" + (f" ({made})" if made else ""))
@@ -61,14 +67,18 @@ class Candidate:
 @final
 @frozen
 class Plan:
-    """The candidates in the order in which they would be asked, then those left out."""
+    """The candidates in the order in which they would be asked, then those left out.
+
+    Behind those who would take the request now come those who would refuse it, to be asked
+    again by a request that insists, or not at all.
+    """
 
     candidates: tuple[Candidate, ...]
 
     @property
     def order(self) -> tuple[str, ...]:
         """The names of those that would be asked, first to last."""
-        return tuple(c.endpoint for c in self.candidates if c.verdict != "left out")
+        return tuple(c.endpoint for c in self.candidates if c.verdict.startswith("asked"))
 
     def __iter__(self) -> Iterator[Candidate]:
         """Go through the candidates, best first."""

@@ -23,7 +23,7 @@ async def slow(_request: str, /) -> str:
 class PermitsAgainstModel(RuleBasedStateMachine):
     """The model is the list of permits that are out, each with the time it was taken."""
 
-    @initialize(limit=st.integers(1, 4))
+    @initialize(limit=st.integers(1, 7))
     def start(self, limit: int) -> None:
         self.machine, self.limit = Permits(limit), limit
         self.out: list[tuple[float, int]] = []
@@ -41,6 +41,17 @@ class PermitsAgainstModel(RuleBasedStateMachine):
             self.refused += 1
             with pytest.raises(ConcurrencyFull, match=f"^all {self.limit} permits are out$"):
                 self.machine.admit(self.now)
+
+    @rule()
+    def admit_extra(self) -> None:
+        """Less than four fifths of them are out, so that one is to be had."""
+        if 5 * len(self.out) < 4 * self.limit:
+            self.out.append((self.machine.admit(self.now, extra=True), self.now))
+        else:
+            self.refused += 1
+            with pytest.raises(ConcurrencyFull) as refusal:
+                self.machine.admit(self.now, extra=True)
+            assert (len(self.out) < self.limit) == refusal.value.soft
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())

@@ -49,6 +49,7 @@ class Prior:
 
     again: bool
     ready_at: float
+    at_work: bool = False
 
 
 @frozen
@@ -70,7 +71,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     order = draw(st.permutations(NAMES[: draw(st.integers(1, 5))]))
     acts = st.sampled_from(["ok", *ERRORS, *["soft", "hard"] * 3])
     before = st.one_of(
-        st.builds(Prior, st.booleans(), st.sampled_from([5.0, NOW, 15.0, 25.0])),
+        st.builds(Prior, st.booleans(), st.sampled_from([5.0, NOW, 15.0, 25.0]), st.booleans()),
         st.just(Prior(again=True, ready_at=MEMBERS_LEFT)),
     )
     return Scene(
@@ -100,10 +101,11 @@ def model(scene: Scene) -> tuple[Asks, list[str], object]:
     Gives whom it asks, what each does, and the end: a name, an act, or None for nobody.
     """
     asks: Asks = []
+    needed = not any(prior.at_work for prior in scene.prior.values())
     for number in range(3):
         tier = [name for name in scene.order if tier_of(scene.prior.get(name)) == number]
         asks += [(name, False) for name in tier]
-        asks += [(name, True) for name in tier if scene.acts[name] == "soft"]
+        asks += [(name, True) for name in tier if needed and scene.acts[name] == "soft"]
     does = [(scene.insisted if insists else scene.acts)[name] for name, insists in asks]
     for n, act in enumerate(does):
         failed = sum(did in FAILS for did in does[: n + 1])
@@ -151,6 +153,8 @@ def staged(scene: Scene) -> tuple[RouterService, Request, Actors, Account]:
         Attempt(name, 0.0, router=router, again=prior.again, ready_at=prior.ready_at)
         for name, prior in scene.prior.items()
     ]
+    for attempt in tried:
+        attempt.ended = None if scene.prior[attempt.endpoint].at_work else 1.0
     return router, Request(call=Call(attempts=[foreign, *tried])), inner, account
 
 
