@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import inf
+from math import inf, nextafter
 from typing import Any, Final, final
 
 from attrs import define
@@ -182,7 +182,23 @@ class RouterService(Agenda):
         error.untried = within + left
         error.endpoint = error.endpoint or endpoint.name
         error.attempts = tuple(attempt.seen() for attempt in request.call.attempts)
+        if error.elsewhere and not error.untried:
+            self._note_sooner(error, attempt, request)
         return left
+
+    def _note_sooner(self, error: LLMStackError, attempt: Attempt, request: Request) -> None:
+        """Tell the failure if one that was asked before may be asked again, before this one."""
+        ready = [
+            other.ready_at
+            for other in request.call.tried(self).values()
+            if other.again and other is not attempt and other.ready_at != MEMBERS_LEFT
+        ]
+        if not ready or (attempt.again and attempt.ready_at <= min(ready)):
+            return
+        error.again = True
+        wait = max(min(ready) - clock.now(), 0.0)
+        # The next float, or a retry would come to find that it is not yet so late.
+        error.retry_after = nextafter(wait, inf) if wait else None
 
     def plan(self, request: Request) -> Plan:
         """Return whom the next call like *request* would ask, and why, without asking.

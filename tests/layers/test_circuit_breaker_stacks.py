@@ -110,7 +110,10 @@ def test_a_ramp_has_no_effect_on_a_single_endpoint() -> None:
 
 
 def test_a_ramp_brings_traffic_back_slowly() -> None:
-    """C22, P-SS-2: from a tenth of its share on, and never more than its share."""
+    """C22, P-SS-2: from a tenth of its share on, and never more than its share.
+
+    maximhq/bifrost#125 asked for it: whoever is back should not get all of it at once.
+    """
     back, other = Provider(down=(0, 1)), Provider()
     run_virtual(traffic(stack_of(CircuitBreaker(ramp=30), back, other), 80, gap=0.02))
     times = [at for at, _ in back.sent]

@@ -164,7 +164,10 @@ def test_a_bad_key_costs_one_call_and_one_probe_in_ten_minutes(
 @pytest.mark.parametrize("names", ["a", "ab"], ids=["alone", "under one key"])
 @pytest.mark.parametrize("router", ROUTERS)
 def test_a_named_wait_that_fits_the_deadline_is_waited_for(router: str, names: str) -> None:
-    """One call more, after the time that was named and no earlier; the caller sees no failure."""
+    """U-8: one call more, at the time that was named and no earlier; no failure is seen.
+
+    BerriAI/litellm#34399: also where one that shares the key is left to ask.
+    """
     limited = until(1, lambda: RateLimited(retry_after=5.0))
     provider = Provider(dict.fromkeys("ab", limited))
     stack = stack_of(provider, router, names, Deadline(30), Retry())
@@ -195,7 +198,10 @@ def test_one_that_does_not_fit_is_not() -> None:
 
 
 def test_three_deployments_under_one_quota_are_asked_once() -> None:
-    """Peers: three attempts in 0.07 s. A wait of two minutes is named, so nobody is asked again."""
+    """Peers: three attempts in 0.07 s. A wait of two minutes is named, so nobody is asked again.
+
+    BerriAI/litellm#34399: Retry-After was ignored where several deployments share an upstream.
+    """
     provider = Provider(dict.fromkeys("abc", until(1e9, lambda: RateLimited(retry_after=120.0))))
     endpoints = [Endpoint(name, provider, key="one") for name in "abc"]
     builder = ServiceBuilder(seed=1).layer(Retry(attempts=4)).layer(RoundRobin(endpoints))

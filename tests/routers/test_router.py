@@ -143,6 +143,22 @@ def ready(scene: Scene, asks: Asks, does: list[str]) -> float | None:
     return min(times, default=None)
 
 
+def wait(scene: Scene, asks: Asks, does: list[str], n: int) -> float | None:
+    """After how many seconds anybody may be asked again behind the n-th failure; None: nobody."""
+    backs = {"fail": NOW, "busy": NOW + 3.0, "limited": NOW + 30.0}
+    then = {name: prior.ready_at for name, prior in scene.prior.items() if prior.again}
+    for (name, _), act in zip(asks[: n + 1], does[: n + 1], strict=True):
+        if act in FAILS:
+            then.pop(name, None)
+            then |= {name: backs[act]} if act in backs else {}
+    own = then.get(asks[n][0])
+    if does[n] == "fault" or left(scene, asks, does):
+        times = [own]
+    else:
+        times = [at for at in then.values() if at != MEMBERS_LEFT]
+    return min((max(at - NOW, 0.0) for at in times if at is not None), default=None)
+
+
 def staged(scene: Scene) -> tuple[RouterService, Request, Actors, Account]:
     inner = Actors(scene.acts, scene.insisted)
     account = Account(Ranked(scene.order))
@@ -220,6 +236,8 @@ def check_outcome(scene: Scene, outcome: object, request: Request) -> None:
             assert left(scene, asks, does) == outcome.untried
             assert [asks[n][0], None] == [outcome.endpoint, outcome.__context__]
             assert tuple(a.seen() for a in request.call.attempts) == outcome.attempts
+            said = pytest.approx(outcome.retry_after or 0.0) if outcome.again else None
+            assert wait(scene, asks, does, n) == said
     else:
         assert end == ("bug" if isinstance(outcome, ZeroDivisionError) else outcome)
 
