@@ -18,8 +18,10 @@ from typing import Final, Literal, final, get_args
 
 from attrs import field, frozen, validators
 
+from llmstack.errors import LLMStackError
 
-__all__ = ["Backoff", "Jitter", "after_named"]
+
+__all__ = ["Backoff", "Jitter", "after_named", "until_ready"]
 
 Jitter = Literal["full", "equal", "decorrelated"]
 
@@ -76,3 +78,15 @@ def after_named(named: float, *, chance: float) -> float:
     The tenth that is added, a second at most, keeps those apart who were told the same.
     """
     return named + chance * min(PART * named, SECOND)
+
+
+def until_ready(refusal: LLMStackError, now: float, least: float, room: float, /) -> float | None:
+    """Return the seconds until the gate opens that says *refusal*; None if it is not waited for.
+
+    It names no moment, one that *room* does not hold, or one that is less than *least* away:
+    a wait of nothing could go on for ever. Nor is it waited for while there is another endpoint.
+    """
+    if refusal.ready_at is None or refusal.untried:
+        return None
+    wait = refusal.ready_at - now
+    return wait if least <= wait <= room else None

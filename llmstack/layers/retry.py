@@ -25,7 +25,7 @@ from attrs import define, field, frozen, validators
 
 from llmstack import clock
 from llmstack.errors import LLMStackError, Refused, classify
-from llmstack.estimators.backoff import Backoff, Jitter, after_named
+from llmstack.estimators.backoff import Backoff, Jitter, after_named, until_ready
 from llmstack.estimators.retry_budget import Extra, RetryBudget, RetryBudgetStatistics
 from llmstack.estimators.retry_rule import RetryRule, rule_of, rules_with
 from llmstack.order import Bound
@@ -53,10 +53,11 @@ class Retry:
     While the router has another endpoint left, that one is asked at once. The same one is
     given time: ``base * 2 ** n`` at most, never above *cap*, drawn with *jitter*, and never
     less than the provider asks for (``Retry-After``), but up to a tenth more. A gate that
-    names the moment at which it opens is asked then. What would take longer than *patience*,
-    or leave less than *min_attempt* before the deadline, is not waited for: the failure
-    leaves at once. *rules* say otherwise for classes of errors; by default, an endpoint that
-    said `ServerError` or gave an `EmptyResponse` is asked once more.
+    names the moment at which it opens is asked then; nothing was sent, so that is no attempt.
+    What would take longer than *patience*, for gates all together, or leave less than
+    *min_attempt* before the deadline, is not waited for: the failure leaves at once. *rules*
+    say otherwise for classes of errors; by default, an endpoint that said `ServerError` or
+    gave an `EmptyResponse` is asked once more.
 
     What the *budget* refuses is not asked again. It may be shared; None is one for each use.
 
@@ -111,9 +112,10 @@ class Retry:
 
     def bound(self, inner: Bound, /) -> Bound:
         """Return the bound of all attempts, each of them *inner*, and of the waits between."""
-        longest = after_named(self.patience, chance=1.0)
-        waits = (self.attempts - 1) * longest if self.attempts > 1 else 0.0
-        return inner.times(self.attempts, waits=waits)
+        if self.attempts == 1:
+            return inner
+        between = (self.attempts - 1) * after_named(self.patience, chance=1.0)
+        return inner.times(self.attempts, waits=between + self.attempts * self.patience)
 
     def wait_after(  # noqa: PLR0913 -- what a rule may know of a call; all but two by keyword
         self,
@@ -161,6 +163,7 @@ class _Course:
     original: bool  # it was this layer that entered the call
     attempt: int = 0
     wait: float = 0.0
+    waited: float = 0.0  # for gates, since something was sent
     failed: Counter[object] = field(factory=Counter)  # by endpoint and class with a rule
     failure: list[Exception] = field(factory=list)  # the last one that was sent, or none
     extra: Extra | None = None  # what the next attempt is paid with
@@ -170,10 +173,10 @@ class _Course:
         fault = self.settings.classify(error)
         refused = isinstance(fault, Refused)
         self.settle(sent=not refused)
-        self.attempt += 1
         if not refused:
             self.failure.clear()
-        if fault is None or not self._may(fault, request):
+            self.waited = 0.0
+        if fault is None or not self._may(fault, request, refused=refused):
             return False
         told = log.bind(attempt=self.attempt, endpoint=fault.endpoint, error=type(error).__name__)
         if self.failure or not refused:  # so that what is sent now is sent again
@@ -187,9 +190,19 @@ class _Course:
         told.warning("retry.scheduled", wait=round(self.wait, 3))
         return True
 
-    def _may(self, fault: LLMStackError, request: object) -> bool:
+    def _may(self, fault: LLMStackError, request: object, *, refused: bool) -> bool:
         """Whether the settings let it be asked again, and after which wait."""
         settings = self.settings
+        now, deadline = clock.now(), deadline_of(request)
+        if refused and settings.attempts > 1:
+            least = settings.min_attempt
+            room = min(settings.patience - self.waited, deadline - now - least)
+            gate = until_ready(fault, now, least, room)
+            if gate is not None:
+                self.wait = gate
+                self.waited += gate
+                return True
+        self.attempt += 1
         if not (fault.unsent or settings.idempotent(request)):
             return False
         place = fault.endpoint, rule_of(settings.rules, fault)[0]
@@ -198,8 +211,8 @@ class _Course:
             self.attempt,
             fault,
             chance=self.rng.random(),
-            now=clock.now(),
-            deadline=deadline_of(request),
+            now=now,
+            deadline=deadline,
             last=self.wait,
             failed=self.failed[place],
         )

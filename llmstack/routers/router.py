@@ -131,7 +131,7 @@ class RouterService(Agenda):
 
     def _ends(self, error: LLMStackError, request: Request, endpoint: Endpoint, walk: Walk) -> bool:
         """Note a failure; whether nobody is asked after it."""
-        walk.left = self._note(error, request, endpoint, walk.refusals)
+        self._note(error, request, endpoint, walk)
         walk.failures.append(error)
         if not self.goes_on(error, walk.asked):
             return True
@@ -145,7 +145,11 @@ class RouterService(Agenda):
         if not walk.failures:
             tried = request.call.tried(self)
             raise walk.nobody(self.endpoints, tried, partial(self.unfit, request))
-        walk.failures[-1].untried += self.left(request, walk.refusals) - walk.left
+        failure = walk.failures[-1]
+        failure.untried += self.left(request, walk.refusals) - walk.left
+        if failure.elsewhere and not failure.untried:
+            self._note_sooner(failure, request, walk)
+        del failure  # or the frame in its traceback would hold it
         raise walk.failures.pop()
 
     async def _ask(self, request: Request, endpoint: Endpoint, *, insists: bool) -> object:
@@ -164,36 +168,28 @@ class RouterService(Agenda):
 
         return await observe(self.inner, request.to(endpoint, attempt, insists=insists), end)
 
-    def _note(
-        self,
-        error: LLMStackError,
-        request: Request,
-        endpoint: Endpoint,
-        refusals: dict[str, NotReady],
-    ) -> int:
+    def _note(self, error: LLMStackError, request: Request, endpoint: Endpoint, walk: Walk) -> None:
         """Tell the failure where it happened and how many endpoints are left for a retry."""
-        attempt = request.call.tried(self)[endpoint.name]
+        attempt = walk.attempt = request.call.tried(self)[endpoint.name]
         within = error.untried if attempt.group else 0
         if within and attempt.again:
             # Whatever wait there is was named by a member that has been asked.
             attempt.ready_at = MEMBERS_LEFT
             within -= 1  # the group counts for one itself
-        left = self.left(request, refusals)
-        error.untried = within + left
+        walk.left = self.left(request, walk.refusals)
+        error.untried = within + walk.left
         error.endpoint = error.endpoint or endpoint.name
         error.attempts = tuple(attempt.seen() for attempt in request.call.attempts)
-        if error.elsewhere and not error.untried:
-            self._note_sooner(error, attempt, request)
-        return left
 
-    def _note_sooner(self, error: LLMStackError, attempt: Attempt, request: Request) -> None:
-        """Tell the failure if one that was asked before may be asked again, before this one."""
+    def _note_sooner(self, error: LLMStackError, request: Request, walk: Walk) -> None:
+        """Tell the last failure if another one that was asked may be asked again before it."""
+        last = walk.attempt
         ready = [
             other.ready_at
             for other in request.call.tried(self).values()
-            if other.again and other is not attempt and other.ready_at != MEMBERS_LEFT
+            if other.again and other is not last and other.ready_at != MEMBERS_LEFT
         ]
-        if not ready or (attempt.again and attempt.ready_at <= min(ready)):
+        if not ready or last is None or (last.again and last.ready_at <= min(ready)):
             return
         error.again = True
         wait = max(min(ready) - clock.now(), 0.0)

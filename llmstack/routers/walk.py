@@ -24,7 +24,8 @@ __all__ = ["Walk"]
 class Walk:
     """Who refused, by name; the failures after which it went on; the answers not accepted.
 
-    *left* is how many endpoints there were for a retry when the last failure was noted.
+    *left* is how many endpoints there were for a retry when the last failure was noted, and
+    *attempt* the one that failed.
     """
 
     refusals: dict[str, NotReady]
@@ -32,6 +33,7 @@ class Walk:
     failures: list[LLMStackError]
     answers: list[object]
     left: int = 0
+    attempt: Attempt | None = None
 
     @property
     def asked(self) -> int:

@@ -38,8 +38,8 @@ class World:
         return answer
 
     def stack(self, *below: ls.Layer) -> Any:  # noqa: ANN401
-        layers: tuple[ls.Layer, ...] = (Hedge(hedgeable=always), ls.Fallback(self.endpoints), *below)
-        return ls.ServiceBuilder(layers).service(ls.dispatch)
+        layers: list[ls.Layer] = [Hedge(hedgeable=always), ls.Fallback(self.endpoints)]
+        return ls.ServiceBuilder([*layers, *below]).service(ls.dispatch)
 
 
 async def learnt(stack: Any, world: World) -> None:  # noqa: ANN401

@@ -151,12 +151,10 @@ def wait(scene: Scene, asks: Asks, does: list[str], n: int) -> float | None:
         if act in FAILS:
             then.pop(name, None)
             then |= {name: backs[act]} if act in backs else {}
-    own = then.get(asks[n][0])
     if does[n] == "fault" or left(scene, asks, does):
-        times = [own]
-    else:
-        times = [at for at in then.values() if at != MEMBERS_LEFT]
-    return min((max(at - NOW, 0.0) for at in times if at is not None), default=None)
+        then = {name: at for name, at in then.items() if name == asks[n][0]}
+    times = [max(at - NOW, 0.0) for at in then.values() if at != MEMBERS_LEFT]
+    return min(times, default=None)
 
 
 def staged(scene: Scene) -> tuple[RouterService, Request, Actors, Account]:
@@ -236,8 +234,8 @@ def check_outcome(scene: Scene, outcome: object, request: Request) -> None:
             assert left(scene, asks, does) == outcome.untried
             assert [asks[n][0], None] == [outcome.endpoint, outcome.__context__]
             assert tuple(a.seen() for a in request.call.attempts) == outcome.attempts
-            said = pytest.approx(outcome.retry_after or 0.0) if outcome.again else None
-            assert wait(scene, asks, does, n) == said
+            offered = pytest.approx(outcome.retry_after or 0.0) if outcome.again else None
+            assert offered == wait(scene, asks, does, n)
     else:
         assert end == ("bug" if isinstance(outcome, ZeroDivisionError) else outcome)
 
@@ -314,15 +312,9 @@ def test_cancelled_anywhere_every_yield_is_settled_once() -> None:
 @pytest.mark.parametrize(
     ("acts", "limit"),
     [
-        (["hard", "soft"], 0),
-        (["hard", "ok"], 0),
-        (["fail", "fail"], 0),
-        (["fail", "fail"], 2),
-        (["fail", "hard"], 2),
-        (["fail", "shed"], 2),
-        (["fail", "fault"], 2),
-        (["shed"], 0),
-        (["bug"], 0),
+        *((["hard", "soft"], 0), (["hard", "ok"], 0), (["fail", "fail"], 0)),
+        *((["fail", second], 2) for second in ("fail", "hard", "shed", "fault")),
+        *((["shed"], 0), (["bug"], 0)),
     ],
 )
 def test_no_request_outlives_its_call(acts: list[str], limit: int) -> None:
