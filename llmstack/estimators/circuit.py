@@ -99,7 +99,7 @@ class Circuit:
             permit = self.permit
         elif phase is None or phase.state == "degraded":
             share = min(self.ramp.share(now), QUARTER if phase else 1.0)
-            if share < 1.0 and _can_insist(request) and self.chance() >= share:
+            if _can_insist(request) and self.chance() >= share:
                 self.refused += 1
                 why = f"degraded: {phase.reason}" if phase else "closed just now, and ramping up"
                 raise CircuitOpen(why, soft=True)
@@ -206,7 +206,7 @@ class Circuit:
         """Open for the next open time, or for the wait that the *cause* names, if longer."""
         named = getattr(cause and cause.error, "retry_after", None) or 0.0
         wait = self.times.open(now, chance=self.chance(), named=named)
-        self.phase = Phase("open", reason, now + wait, wait, hard)
+        self.phase = Phase("open", reason, now + wait, hard, now)
         self.permit = Permit(self.permit.generation + 1)
         return Turn("opened", reason, wait, hard)
 
@@ -215,7 +215,7 @@ class Circuit:
         phase = self.phase
         if phase is None or phase.state not in {"open", "half_open"}:
             wait = self.open(now, reason, hard=True).wait
-            phase = Phase("open", reason, now + wait, wait, hard=True)
+            phase = Phase("open", reason, now + wait, hard=True, since=now)
         self.phase = evolve(phase, state="half_open", reason=reason, out=0, good=0, bad=0)
         self.permit = Permit(self.permit.generation + 1)
         return Turn("half_opened", reason)

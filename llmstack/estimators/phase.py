@@ -53,15 +53,19 @@ class Phase:
     state: State
     reason: str
     until: float = inf
-    wait: float = inf
     hard: bool = False
+    since: float = -inf
     out: int = 0
     good: int = 0
     bad: int = 0
 
     def wakes(self, now: float, sent: float) -> bool:
-        """Whether what was last *sent* is so long ago that one that insists may be a probe."""
-        return self.hard and self.state == "open" and now - sent >= SILENCE
+        """Whether it has been quiet for so long that one that insists may be a probe.
+
+        Nothing was *sent*, and it did not open: by hand that may be without a request.
+        """
+        quiet = now - max(sent, self.since) >= SILENCE
+        return self.hard and self.state == "open" and quiet
 
     def standing(self, now: float, sent: float, probes: Probes) -> Standing:
         """Return what would become of a plain request."""

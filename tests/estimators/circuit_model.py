@@ -127,8 +127,7 @@ class Past:
         return level
 
     def is_silent(self, now: float) -> bool:
-        sent = self.last("sent")
-        return sent is None or now - sent.at >= 5
+        return all(now - entry.at >= 5 for entry in self.log if entry.what in {"sent", "opened"})
 
     def answer(self, now: float, draw: float, *, asks: str, allowed: bool) -> tuple[object, ...]:
         """What a request gets: "probe" or "pass", or a refusal, its softness and its end."""

@@ -52,7 +52,7 @@ def test_only_a_total_failure_is_hard(script: str, refusal: str) -> None:
 
 
 def test_outcomes_before_the_last_closing_do_not_make_it_hard() -> None:
-    """Two failures of two since closing are too few, whatever there was before."""
+    """W-LK-21: two failures of two since closing are too few, whatever there was before."""
     machine = total(circuit(5))
     machine.settle(machine.admit(2.5), bad(2.5), 2.5)
     machine.close(3.0, "by hand")
@@ -128,6 +128,17 @@ def test_silence_wakes_a_hard_opening() -> None:
     assert ["soft", "soft"] == [is_refused(machine, now) for now in (5.0, 9.0)]
     assert machine.admit(9.0, INSISTS).probe
     assert ["hard", "hard"] == [is_refused(machine, 9.0, asks) for asks in (ROUTED, INSISTS)]
+
+
+def test_what_was_opened_just_now_is_not_silent() -> None:
+    """By hand, though nobody has asked it for long: an operator is not overruled at once."""
+    machine = circuit(chance=lambda: 0.0)
+    machine.settle(machine.admit(0.0), Outcome(0.0), 0.0)
+    for _ in range(3):
+        machine.open(60.0, "by hand", hard=True)
+
+    assert ["hard", "hard"] == [is_refused(machine, 64.9375, asks) for asks in (ROUTED, INSISTS)]
+    assert "soft" == is_refused(machine, 65.0)
 
 
 def test_silence_means_nothing_while_a_probe_is_out() -> None:
