@@ -32,7 +32,8 @@ class Alarm:
 
     A block that was left that way goes on behind it, without an error, and says what it
     has to say there. A block that ends otherwise, even after the alarm has rung, keeps
-    its result or its error. One alarm serves one block.
+    its result or its error. One alarm serves one block. With *then*, that is called at *when*
+    instead, and `ring` is for whoever finds, within the block, that there is a reason to.
 
     >>> async def main():
     ...     with Alarm(asyncio.get_running_loop().time() + 0.001):
@@ -43,6 +44,7 @@ class Alarm:
     """
 
     when: float
+    then: Callable[[], None] | None = field(default=None, repr=False)
     rang: bool = field(default=False, init=False)
     _task: asyncio.Task[Any] = field(init=False, repr=False)
     _asked: int = field(init=False, repr=False)
@@ -55,7 +57,7 @@ class Alarm:
         if task is None:
             raise RuntimeError("an alarm wakes a task, and here is none")
         self._task, self._asked = task, task.cancelling()
-        self._timer = loop.call_at(self.when, self._ring)
+        self._timer = loop.call_at(self.when, self.then or self.ring)
         return self
 
     def __exit__(
@@ -71,7 +73,8 @@ class Alarm:
         foreign = self._task.uncancel() > self._asked
         return isinstance(error, asyncio.CancelledError) and not foreign
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Wake the task, which is in the block still."""
         self.rang = True
         self._task.cancel()
 

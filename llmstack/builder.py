@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from random import Random
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
@@ -123,6 +124,7 @@ class Stack(Generic[Req, Resp]):
     services: tuple[Service[Any, Any], ...]
     _running: AsyncExitStack | None = field(default=None, init=False)
     _entered: int = field(default=0, init=False)
+    _change: asyncio.Event | None = field(default=None, init=False)  # it starts or stops now
 
     def __call__(self, request: Req, /) -> Coroutine[Any, Any, Resp]:
         """Answer *request* through all layers."""
@@ -150,11 +152,12 @@ class Stack(Generic[Req, Resp]):
 
     def describe(self) -> str:
         """Return the chain in the way of the data, with reasons for the order and the bound."""
-        lines = []
+        lines: list[str] = []
+        told: set[str] = set()
         for layer in self.layers:
             lines.append(_shown(layer))
             lines += [f"    {reason}" for reason in reasons(self.layers, layer)]
-            lines += [f"    {line}" for line in _groups(layer)]
+            lines += [f"    {line}" for line in _groups(layer, told)]
         return "\n".join([*lines, role_of(self.services[-1]), str(self.bound)])
 
     def standings(self, request: object = None) -> dict[str, Standing]:
@@ -197,8 +200,11 @@ class Stack(Generic[Req, Resp]):
 
         A stack may stand in several others; the first to enter starts it.
         """
+        while self._change is not None:  # somebody else is at it
+            await self._change.wait()
         if self._running is None:
-            self._running = await self._start()
+            with self._changing():
+                self._running = await self._start()
         self._entered += 1
         return self
 
@@ -213,7 +219,18 @@ class Stack(Generic[Req, Resp]):
         running = self._running
         if running is not None and not self._entered:
             self._running = None
-            await running.aclose()
+            with self._changing():
+                await running.aclose()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Have those who enter meanwhile wait."""
+        change = self._change = asyncio.Event()
+        try:
+            yield
+        finally:
+            self._change = None
+            change.set()
 
     async def _start(self) -> AsyncExitStack:
         """Start all parts, or none."""
@@ -225,9 +242,10 @@ class Stack(Generic[Req, Resp]):
 
     def _parts(self) -> list[object]:
         """Return what may need a start, each once: one client may stand behind many endpoints."""
-        parts: list[object] = list(reversed(self.services))
-        for layer in self.layers:
-            parts += [e.service for part in parts_of(layer) for e in getattr(part, "endpoints", ())]
+        # Endpoints first, so that they end last: what runs in a layer may be asking one.
+        layers = [part for layer in self.layers for part in parts_of(layer)]
+        parts = [e.service for layer in layers for e in getattr(layer, "endpoints", ())]
+        parts += reversed(self.services)
         return list({id(part): part for part in parts}.values())
 
 
@@ -237,9 +255,10 @@ def _shown(layer: object) -> str:
     return role_of(layer) if plain else repr(layer)
 
 
-def _groups(layer: object) -> Iterator[str]:
-    """Describe the stacks that stand behind the endpoints of a router."""
+def _groups(layer: object, told: set[str]) -> Iterator[str]:
+    """Describe the stacks that stand behind the endpoints of *layer* and were not *told* yet."""
     for endpoint in getattr(layer, "endpoints", ()):
-        if isinstance(endpoint.service, Stack):
+        if isinstance(endpoint.service, Stack) and endpoint.name not in told:
+            told.add(endpoint.name)
             yield f"{endpoint.name}:"
             yield from (f"    {line}" for line in endpoint.service.describe().splitlines())

@@ -4,21 +4,21 @@ The first call runs in the caller's own task, so one that is on time costs a tim
 task. The second is a task that begins when the timer rings, and is ended here whatever
 becomes of the race: cancelled, awaited, and its reply closed if nobody gets it.
 
-If the second answers first, the wait for the first is ended by a cancellation that is taken
-back afterwards. Whose it was is told by counting, as in `asyncio.timeout`: a cancel of the
-caller is never swallowed, not even in the same tick. Errors: those of the calls; a failure
-goes before a refusal, else the last one stands. Events: none.
+If the second answers first, an `Alarm` ends the wait for the first: a cancel of the caller is
+never swallowed, not even in the same tick. Errors: those of the calls; a failure goes before
+a refusal, else the last one stands. Events: none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, cast, final
+from typing import Any, Generic, Literal, TypeVar, cast, final
 
 from attrs import define, field
 
+from llmstack import clock
+from llmstack.alarm import Alarm
 from llmstack.errors import LLMStackError, Refused
 
 
@@ -44,20 +44,15 @@ class Race(Generic[T]):
     may: Callable[[], bool]
     end: Callable[[SecondCall], None]
     classify: Callable[[Exception], LLMStackError | None]
-    _delay: float = field(default=0.0, init=False)
-    _first: asyncio.Task[Any] | None = field(default=None, init=False)  # None: it is over
-    _asked: int = field(default=0, init=False)  # cancels of the first that are not ours
+    _first: Alarm | None = field(default=None, init=False)  # wakes who waits for it; None: over
     _second: asyncio.Task[T] | None = field(default=None, init=False)
     _began: bool = field(default=False, init=False)
-    _overtaken: bool = field(default=False, init=False)
-    _timer: asyncio.TimerHandle = field(init=False)
 
     async def run(self, delay: float) -> T:
         """Return the first answer; the second call is sent after *delay* seconds."""
-        self._delay = delay
         replies: list[T] = []
         try:
-            replies.append(await self._answer())
+            replies.append(await self._answer(delay))
         except GeneratorExit:
             self._second = None  # nobody can await its end: the loop is gone
             raise
@@ -65,16 +60,19 @@ class Race(Generic[T]):
             await self._drop(replies)
         return replies[0]
 
-    async def _answer(self) -> T:
+    async def _answer(self, delay: float) -> T:
         # Emptied when one is raised, or the frame in its traceback would hold it.
         failures: list[BaseException] = []
+        alarm = self._first = Alarm(clock.now() + delay, self._send)
         try:
-            with self:
+            with alarm:
                 return await self.ask()
         except Exception as error:
             if self._second is None or self.classify(error) is None:
                 raise
             failures.append(error.with_traceback(None))
+        finally:
+            self._first = None
         # Not reached without a second call: only that ends the block early.
         return await self._of(cast("asyncio.Task[T]", self._second), failures)
 
@@ -125,30 +123,6 @@ class Race(Generic[T]):
         self.end(how if self._began else "unsent")
         return how
 
-    def __enter__(self) -> Self:
-        """Set the timer; RuntimeError where there is no task that could be overtaken."""
-        loop = asyncio.get_running_loop()
-        first = asyncio.current_task(loop)
-        if first is None:
-            raise RuntimeError("a race is run in a task, and here is none")
-        self._first, self._asked = first, first.cancelling()
-        self._timer = loop.call_later(self._delay, self._send)
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> bool:
-        """Send nothing any more; keep a cancellation to ourselves if it is ours alone."""
-        first, self._first = self._first, None
-        self._timer.cancel()
-        if first is None or not self._overtaken:
-            return False
-        foreign = first.uncancel() > self._asked
-        return isinstance(error, asyncio.CancelledError) and not foreign
-
     def _send(self) -> None:
         """Begin the second call, if it may begin."""
         if self.may():
@@ -162,8 +136,7 @@ class Race(Generic[T]):
     def _overtake(self, second: asyncio.Task[T]) -> None:
         """Wake whoever waits for the first call still, if the second has answered."""
         if self._first is not None and not second.cancelled() and second.exception() is None:
-            self._overtaken = True
-            self._first.cancel()
+            self._first.ring()
 
 
 def _close(replies: list[Any]) -> None:

@@ -188,6 +188,26 @@ def test_neither_timer_nor_alarm_stays(seconds: int, *, rang: bool) -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("rings", [True, False])
+def test_an_alarm_with_something_to_do_first_rings_only_if_told(rings: bool) -> None:  # noqa: FBT001
+    """What is called at its time says, then or later, whether there is a reason to wake up."""
+    called: list[float] = []
+
+    async def main() -> tuple[str, float]:
+        def then() -> None:
+            called.append(clock.now())
+            if rings:
+                asyncio.get_running_loop().call_later(2, alarm.ring)
+
+        with (alarm := Alarm(5, then)):
+            await asyncio.sleep(9)
+            return "over", clock.now()
+        return "woken", clock.now()
+
+    assert (("woken", 7.0) if rings else ("over", 9.0)) == run_virtual(main())[0]
+    assert [5.0] == called
+
+
 def test_an_alarm_needs_a_task() -> None:
     """In a plain callback there is nobody to be woken."""
     seen: list[str] = []

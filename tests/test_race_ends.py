@@ -291,4 +291,4 @@ def test_a_race_needs_a_task() -> None:
         asyncio.get_running_loop().call_soon(step)
         return await waiting
 
-    assert "a race is run in a task, and here is none" == timed(main())[0]
+    assert "an alarm wakes a task, and here is none" == timed(main())[0]

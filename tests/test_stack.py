@@ -69,6 +69,8 @@ def test_a_group_is_described_behind_its_endpoint() -> None:
         "at most 2 upstream calls, 5 s",
     ]
     assert expected == built(router).service(echo).describe().splitlines()
+    twice = built(router, Counting("again", endpoints=router.endpoints)).service(echo)
+    assert 1 == twice.describe().count("us:")
 
 
 def test_statistics_are_found_by_role() -> None:
@@ -159,6 +161,17 @@ def test_a_stack_starts_from_its_floor_and_stops_the_other_way() -> None:
     run(stack, lambda: log.append("runs"))
 
     assert ["+floor", "+b", "+a", "runs", "-a", "-b", "-floor"] == log
+
+
+def test_endpoints_are_there_for_as_long_as_layers_run() -> None:
+    """What runs in a layer may ask one, to its last moment."""
+    log: Log = []
+    router = Runs("router", log, endpoints=[Endpoint("a", RunsService("client", log))])
+    run(built(router, Runs("probes", log)).service(echo), lambda: log.append("runs"))
+
+    started = ["client", "probes", "router"]
+    assert [f"+{name}" for name in started] == log[:3]
+    assert [f"-{name}" for name in reversed(started)] == log[4:]
 
 
 def test_what_stands_behind_endpoints_is_started_too() -> None:

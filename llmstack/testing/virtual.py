@@ -33,6 +33,7 @@ __all__ = [
     "VirtualLoop",
     "end_others",
     "left_behind",
+    "lines_of",
     "others",
     "run_virtual",
     "waiting",
@@ -181,10 +182,11 @@ def others(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
 
 def waiting(loop: asyncio.AbstractEventLoop) -> list[str]:
     """Return each other task of *loop*: its name, and the lines where it waits."""
-    return [f"{task.get_name()} at {_lines(task)}" for task in others(loop)]
+    return [f"{task.get_name()} at {lines_of(task)}" for task in others(loop)]
 
 
-def _lines(task: asyncio.Task[Any]) -> str:
+def lines_of(task: asyncio.Task[Any]) -> str:
+    """Return the lines where *task* waits, the outermost first."""
     lines: list[str] = []
     coro: object = task.get_coro()
     while isinstance(coro, CoroutineType):
