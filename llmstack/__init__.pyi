@@ -173,6 +173,9 @@ from llmstack.errors import (
     StreamIncomplete as StreamIncomplete,
 )
 from llmstack.errors import (
+    Unhealthy as Unhealthy,
+)
+from llmstack.errors import (
     Untranslatable as Untranslatable,
 )
 from llmstack.errors import (
@@ -217,6 +220,9 @@ from llmstack.layers.cooldown import (
 from llmstack.layers.deadline import (
     Deadline as Deadline,
 )
+from llmstack.layers.health import (
+    Health as Health,
+)
 from llmstack.layers.hedge import (
     Hedge as Hedge,
 )
@@ -256,8 +262,29 @@ from llmstack.order import (
 from llmstack.providers.anthropic import (
     Anthropic as Anthropic,
 )
+from llmstack.providers.constant import (
+    Constant as Constant,
+)
+from llmstack.providers.credential import (
+    credential as credential,
+)
+from llmstack.providers.key import (
+    Key as Key,
+)
+from llmstack.providers.key import (
+    with_keys as with_keys,
+)
 from llmstack.providers.openai import (
     OpenAI as OpenAI,
+)
+from llmstack.providers.probes import (
+    HttpGet as HttpGet,
+)
+from llmstack.providers.probes import (
+    OneToken as OneToken,
+)
+from llmstack.providers.probes import (
+    TcpConnect as TcpConnect,
 )
 from llmstack.providers.secret import (
     Secret as Secret,
@@ -276,6 +303,9 @@ from llmstack.routers.cost_based import (
 )
 from llmstack.routers.fallback import (
     Fallback as Fallback,
+)
+from llmstack.routers.keys import (
+    Keys as Keys,
 )
 from llmstack.routers.latency_based import (
     LatencyBased as LatencyBased,
@@ -326,6 +356,7 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "ConsecutiveFailures",
+    "Constant",
     "ContentFiltered",
     "ContextLengthExceeded",
     "Cooldown",
@@ -343,7 +374,11 @@ __all__ = [
     "EventStream",
     "FailureRatio",
     "Fallback",
+    "Health",
     "Hedge",
+    "HttpGet",
+    "Key",
+    "Keys",
     "LLMStackError",
     "LatencyBased",
     "LatencyZScore",
@@ -354,6 +389,7 @@ __all__ = [
     "ModelNotFound",
     "NoEndpoint",
     "NotReady",
+    "OneToken",
     "OpenAI",
     "Outcome",
     "Overloaded",
@@ -385,11 +421,13 @@ __all__ = [
     "StackWarning",
     "StreamBroken",
     "StreamIncomplete",
+    "TcpConnect",
     "Timeout",
     "Translate",
     "Translated",
     "Translator",
     "Transport",
+    "Unhealthy",
     "Untranslatable",
     "UpstreamError",
     "UpstreamTimeout",
@@ -399,6 +437,7 @@ __all__ = [
     "by_endpoint",
     "by_model",
     "by_tenant",
+    "credential",
     "dispatch",
     "either",
     "filter",
@@ -409,6 +448,7 @@ __all__ = [
     "observe",
     "optional",
     "service_fn",
+    "with_keys",
 ]
 
 __version__: str

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from math import isnan
 from typing import NoReturn
 
@@ -46,6 +48,9 @@ def check(config: str) -> None:
         click.echo("".join(f"  {line}\n" for line in stack.describe().splitlines()))
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    if loaded.admin is not None:
+        how = "without a token" if loaded.admin.token is None else "behind a token"
+        click.echo(f"Admin API at {loaded.admin.listen}, {how}.")
     count = len(loaded.routes)
     click.echo(f"{config} is right: {count} route{'s' if count > 1 else ''}.")
 
@@ -62,6 +67,7 @@ def serve(config: str, listen: str | None) -> None:
     from llmstack.config import ConfigMistakes, load
     from llmstack.config.tables import address
     from llmstack.errors import ConfigError
+    from llmstack.gateway.admin.settings import Admin
     from llmstack.gateway.app import serve as serving
     from llmstack.gateway.routes import Gateway
     from llmstack.integrations.prometheus import PrometheusRecorder
@@ -76,19 +82,31 @@ def serve(config: str, listen: str | None) -> None:
         _fail(f"--listen {error.message}", 2)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    gateway = Gateway(
-        routes=loaded.routes, metrics=recorder.render, **asdict(loaded.server) | {"listen": where}
-    )
+    admin = loaded.admin and Admin(listen=address(loaded.admin.listen), token=loaded.admin.token)
+    settings = asdict(loaded.server) | {"listen": where}
+    at: list[str] = []
     try:
-        asyncio.run(serving(gateway, started=lambda url: click.echo(f"Listening at {url}")))
+        gateway = Gateway(routes=loaded.routes, metrics=recorder.render, admin=admin, **settings)
+        asyncio.run(serving(gateway, started=partial(_listening, at), admin_started=at.append))
     except ConfigError as error:
         _fail(f"Cannot serve: {error.message}.", 1)
     except OSError as error:
-        # asyncio puts what it tried into the text; the number has the reason alone.
-        number = error.errno or 0
-        why = os.strerror(number) if number > 0 else error.strerror
-        _fail(f"Cannot listen at {where[0]}:{where[1]}: {why}.", 1)
+        _fail(_not_listening(error), 1)
     click.echo("Stopped.")
+
+
+def _listening(admin: Sequence[str], url: str) -> None:
+    """Print where the gateway listens; and then the *admin* API, which was there before it."""
+    for line in (f"Listening at {url}", *(f"Admin API at {each}" for each in admin)):
+        click.echo(line)
+
+
+def _not_listening(error: OSError) -> str:
+    # asyncio puts what it tried into the text; the number has the reason alone.
+    number = error.errno or 0
+    why = os.strerror(number) if number > 0 else error.strerror
+    what = f"listen at {error.filename}" if error.filename else "serve"
+    return f"Cannot {what}: {why}."
 
 
 def _in_range(_context: click.Context, _option: click.Parameter, seconds: float) -> float:

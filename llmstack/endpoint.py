@@ -79,7 +79,8 @@ class Endpoint:
     passes as asked. An unknown *price* is None, which is not zero. A weight of 0 takes no
     traffic. *tags* are promises (a region, a data policy) that requests may ask for. *key*
     and *account* name the credential and who pays, never the secret itself: endpoints with
-    the same one share its limits and its troubles; "" is shared with nobody.
+    the same one share its limits and its troubles; "" is shared with nobody. *url* is where
+    it is reached, for probes; no secret is in it.
     """
 
     name: str = field(validator=validators.min_len(1))
@@ -91,6 +92,7 @@ class Endpoint:
     tags: frozenset[str] = field(default=frozenset(), converter=_tags, kw_only=True)
     key: str = field(default="", kw_only=True)
     account: str = field(default="", kw_only=True)
+    url: str = field(default="", kw_only=True)
 
     @property
     def dearest(self) -> float:

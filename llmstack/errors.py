@@ -11,6 +11,7 @@ keeps a list of types::
     │   ├── NotReady                ask another endpoint
     │   │   ├── CircuitOpen         the breaker holds traffic back
     │   │   ├── CoolingDown         put aside for a while
+    │   │   ├── Unhealthy           its probes fail
     │   │   ├── ConcurrencyFull     every permit is out
     │   │   ├── QuotaFull           the provider's quota is used up for now
     │   │   ├── Disabled            switched off by hand
@@ -101,6 +102,7 @@ __all__ = [
     "StreamBroken",
     "StreamIncomplete",
     "Tried",
+    "Unhealthy",
     "Untranslatable",
     "UpstreamError",
     "UpstreamTimeout",
@@ -255,6 +257,10 @@ class CircuitOpen(NotReady):
 
 class CoolingDown(NotReady):
     """Put aside for a while after a failure."""
+
+
+class Unhealthy(NotReady):
+    """Its probes fail."""
 
 
 class ConcurrencyFull(NotReady):

@@ -50,6 +50,7 @@ BEHAVIOUR: Final[dict[str, tuple[bool, bool, Blame]]] = {
     "DeadlineExceeded": (False, False, "nobody"),
     "CircuitOpen": (False, True, "nobody"),
     "CoolingDown": (False, True, "nobody"),
+    "Unhealthy": (False, True, "nobody"),
     "ConcurrencyFull": (False, True, "nobody"),
     "QuotaFull": (False, True, "nobody"),
     "Disabled": (False, True, "nobody"),

@@ -65,6 +65,11 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
         "settings",
         "Retry",
     ): "how often and how long; and four say of what",
+    (
+        "llmstack/providers/credential.py",
+        "broad except",
+        "Exception",
+    ): "whatever the user's function does, there is no key",
 }
 
 PACKAGE: Final = sources("llmstack")

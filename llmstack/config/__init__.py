@@ -15,21 +15,21 @@ from typing import Any, Final, final
 from attrs import frozen
 
 from llmstack.builder import Stack
-from llmstack.config.build import Routes, endpoint_of
+from llmstack.config.build import Routes
+from llmstack.config.endpoints import Endpoints
 from llmstack.config.lines import lines_of
 from llmstack.config.mistakes import ConfigMistakes, Mistakes, did_you_mean
 from llmstack.config.reading import Reader
-from llmstack.config.tables import EndpointTable, RouteTable, ServerTable, address
+from llmstack.config.tables import AdminTable, EndpointTable, RouteTable, ServerTable, address
 from llmstack.config.values import kind_of
-from llmstack.endpoint import Endpoint
-from llmstack.messages import Request, dispatch
-from llmstack.providers.transport import Transport
+from llmstack.estimators.cooling import CoolingBoard
+from llmstack.messages import Request
 from llmstack.recorder import MemoryRecorder, Recorder
 
 
 __all__ = ["Config", "ConfigMistakes", "load", "parse"]
 
-SECTIONS: Final = ("server", "endpoints", "routes")
+SECTIONS: Final = ("server", "admin", "endpoints", "routes")
 
 _PLACE: Final = re.compile(
     r"(?P<says>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
@@ -41,12 +41,14 @@ _PLACE: Final = re.compile(
 class Config:
     """A configuration that is right: the server's settings, and a stack for each route.
 
-    *warnings* are doubts about the order of layers, each with its path and line.
+    *admin* are the settings of the admin API, None where there is to be none. *warnings* are
+    doubts about the order of layers, each with its path and line.
     """
 
     server: ServerTable
     routes: Mapping[str, Stack[Request, Any]]
     warnings: tuple[str, ...] = ()
+    admin: AdminTable | None = None
 
     @property
     def listen(self) -> tuple[str, int]:
@@ -79,22 +81,19 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
         mistakes.add((extra,), f"is no table here; {did_you_mean(extra, SECTIONS)}")
     reader = Reader(mistakes)
     server = reader.read(data.get("server", {}), ServerTable, ("server",))
+    admin = reader.read(data["admin"], AdminTable, ("admin",)) if "admin" in data else None
+    if admin and server and admin.listen == server.listen and address(admin.listen)[1]:
+        mistakes.add(("admin", "listen"), "the server listens there; give it another port")
     tables = _tables(reader, data, "endpoints", EndpointTable)
     routes = _tables(reader, data, "routes", RouteTable)
     for name in sorted(tables.keys() & routes.keys()):
         mistakes.add(("routes", name), "an endpoint has that name too")
-    transport = Transport()
-    endpoints = {
-        # A stand-in for one with mistakes, so that whoever names it is not wrong as well.
-        name: Endpoint(name, dispatch)
-        if table is None
-        else endpoint_of(name, table, transport, data["endpoints"][name].get("api_key", ""))
-        for name, table in tables.items()
-    }
-    building = Routes(routes, endpoints, recorder or MemoryRecorder(), reader)
+    board = CoolingBoard()
+    endpoints = Endpoints(board, mistakes).build(tables, data.get("endpoints", {}))
+    building = Routes(routes, endpoints, recorder or MemoryRecorder(), reader, board)
     built = building.build()
     mistakes.raise_any(file)
-    return Config(server=server, routes=built, warnings=building.doubts.texts)
+    return Config(server=server, routes=built, warnings=building.doubts.texts, admin=admin)
 
 
 def _tables(

@@ -13,20 +13,21 @@ from llmstack import errors
 from llmstack.builder import ServiceBuilder, Stack
 from llmstack.config.lines import Path
 from llmstack.config.mistakes import Mistakes, did_you_mean
+from llmstack.config.probing import probing, read_health, unfit
 from llmstack.config.reading import Reader, each
-from llmstack.config.tables import EndpointTable, RouteTable
+from llmstack.config.tables import RouteTable
 from llmstack.config.values import Wrong, kind_of
 from llmstack.endpoint import Endpoint, Price
 from llmstack.errors import ConfigError
 from llmstack.estimators.cooling import CoolingBoard
 from llmstack.estimators.cusum import Cusum
-from llmstack.estimators.retry_budget import RetryBudget
 from llmstack.estimators.trip import ConsecutiveFailures, FailureRatio, TripPolicy
 from llmstack.estimators.z_score import LatencyZScore
 from llmstack.layers.circuit_breaker import CircuitBreaker
 from llmstack.layers.concurrency_limit import ConcurrencyLimit
 from llmstack.layers.cooldown import Cooldown
 from llmstack.layers.deadline import Deadline
+from llmstack.layers.health import Health
 from llmstack.layers.hedge import Hedge, always, by_shape, without_tools
 from llmstack.layers.log import Log
 from llmstack.layers.metrics import Metrics
@@ -35,12 +36,10 @@ from llmstack.layers.timeout import Timeout
 from llmstack.layers.translate import Translate
 from llmstack.messages import Request, dispatch
 from llmstack.order import StackWarning, check_order, role_of
-from llmstack.providers.anthropic import Anthropic
-from llmstack.providers.openai import OpenAI
-from llmstack.providers.transport import Transport
 from llmstack.recorder import Recorder
 from llmstack.routers.cost_based import CostBased, Unknown
 from llmstack.routers.fallback import Fallback
+from llmstack.routers.keys import Keys
 from llmstack.routers.latency_based import LatencyBased
 from llmstack.routers.round_robin import RoundRobin
 from llmstack.routers.router import Endpoints
@@ -49,7 +48,7 @@ from llmstack.routers.weighted_random import WeightedRandom
 from llmstack.service import Layer, by_endpoint, by_model, by_tenant
 
 
-__all__ = ["Routes", "endpoint_of"]
+__all__ = ["Routes"]
 
 #: How many routes may be groups of one another; each call passes through all of them.
 DEPTH: Final = 32
@@ -61,7 +60,9 @@ LAYERS: Final[Mapping[str, type[Any]]] = {
     "cost_based": CostBased,
     "deadline": Deadline,
     "fallback": Fallback,
+    "health": Health,
     "hedge": Hedge,
+    "keys": Keys,
     "latency_based": LatencyBased,
     "log": Log,
     "metrics": Metrics,
@@ -91,38 +92,6 @@ POLICIES: Final[Mapping[str, type[Any]]] = {
 }
 
 
-def endpoint_of(name: str, table: EndpointTable, transport: Transport, key: str) -> Endpoint:
-    """Build the endpoint that *table* describes; callers of any dialect may ask it.
-
-    *key* is where its key is, as the file says it: whoever says the same has the same key.
-    """
-    return Endpoint(
-        name,
-        Translate(speaks=table.speaks)(_leaf_of(table, transport)),
-        table.weight,
-        models=table.model if table.models is None else table.models,
-        price=table.price,
-        capabilities=table.capabilities,
-        tags=table.tags,
-        key=key,
-        account=table.account or "",
-    )
-
-
-def _leaf_of(table: EndpointTable, transport: Transport) -> OpenAI | Anthropic:
-    url, key, connect = table.base_url, table.api_key, table.connect
-    if table.provider == "anthropic":
-        return Anthropic(url, api_key=key, transport=transport, connect=connect)
-    return OpenAI(
-        url,
-        api_key=key,
-        transport=transport,
-        connect=connect,
-        asks_usage=table.asks_usage,
-        done_is_terminal=table.done_is_terminal,
-    )
-
-
 @final
 @define(eq=False)
 class Routes:
@@ -132,9 +101,9 @@ class Routes:
     endpoints: Mapping[str, Endpoint]
     recorder: Recorder
     reader: Reader
+    board: CoolingBoard
     built: dict[str, Stack[Request, Any] | None] = field(factory=dict, init=False)
     doubts: Mistakes = field(init=False)
-    board: CoolingBoard = field(factory=CoolingBoard, init=False)
     _way: list[str] = field(factory=list, init=False)  # of routes that are being built
 
     def __attrs_post_init__(self) -> None:
@@ -155,6 +124,7 @@ class Routes:
         self.reader.by(Unknown, self._unknown)
         self.reader.by(Metrics, self._metrics)
         self.reader.by(Endpoints, self._endpoints)
+        read_health(self.reader)
 
     def build(self) -> dict[str, Stack[Request, Any]]:
         """Build all routes; those with mistakes are left out, and the mistakes noted."""
@@ -177,10 +147,13 @@ class Routes:
 
     def _build(self, tables: Sequence[object], path: Path) -> Stack[Request, Any] | None:
         read = [self.reader.read(table, Layer, (*path, n)) for n, table in enumerate(tables)]
-        layers = _with_one_budget([self._sharing(layer) for layer in read if layer is not None])
+        layers = [self._sharing(layer) for layer in read if layer is not None]
         there = [layer or _named(table) for layer, table in zip(read, tables, strict=True)]
         if not self._in_order(there, path) or len(layers) < len(tables):
             return None
+        if self._unfit(layers, path):
+            return None
+        layers = probing(layers)
         routers = [n for n, layer in enumerate(layers) if role_of(layer) == "router"]
         if not any(isinstance(layer, Metrics) for layer in layers):
             # What callers see, and what each endpoint does.
@@ -194,6 +167,14 @@ class Routes:
     def _sharing(self, layer: Layer) -> Layer:
         """Return *layer* as it is in all routes: what one learns of a key, the others know."""
         return evolve(layer, board=self.board) if isinstance(layer, Cooldown) else layer
+
+    def _unfit(self, layers: Sequence[Layer], path: Path) -> bool:
+        """Note the endpoints that cannot be probed as the route says; whether there are any."""
+        wrong = [*unfit(layers)]
+        for n, says in wrong:
+            if says is not None:
+                self.reader.mistakes.add((*path, n, "probe"), says)
+        return bool(wrong)
 
     def _in_order(self, layers: Sequence[Layer | None], path: Path) -> bool:
         """Note the place of each layer that is wrong, or doubtful, below one above it."""
@@ -247,17 +228,6 @@ class Routes:
         if value == "last" or isinstance(value, dict):
             return value if value == "last" else self.reader.converter.structure(value, Price)
         raise Wrong(f'must be "last" or a price, not {kind_of(value)}')
-
-
-def _with_one_budget(layers: list[Layer]) -> list[Layer]:
-    """Give one budget to all that could have one and were given none, if they are several."""
-    without = [layer for layer in layers if getattr(layer, "budget", layer) is None]
-    if len(without) < 2:
-        return layers
-    budget = RetryBudget()
-    return [
-        evolve(cast("Any", layer), budget=budget) if layer in without else layer for layer in layers
-    ]
 
 
 def _named(table: object) -> Layer | None:

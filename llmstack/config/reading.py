@@ -47,6 +47,7 @@ NOT_IN_TOML: Final = frozenset(
         "recorder",
         "rng",
         "translators",
+        "transport",
     }
 )
 

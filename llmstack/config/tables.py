@@ -11,12 +11,15 @@ from attrs import Attribute, field, fields, frozen, validators
 from llmstack.endpoint import Capabilities, Endpoint, Price
 from llmstack.errors import ConfigError
 from llmstack.providers.anthropic.complete import OPERATIONS
+from llmstack.providers.credential import Credential
+from llmstack.providers.key import Key
+from llmstack.providers.loopback import check_reach
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.openai.operations import operations
-from llmstack.providers.secret import Secret
+from llmstack.routers.keys import Keys
 
 
-__all__ = ["EndpointTable", "RouteTable", "ServerTable", "address"]
+__all__ = ["AdminTable", "EndpointTable", "KeyTable", "RouteTable", "ServerTable", "address"]
 
 
 #: The operations of each format.
@@ -72,12 +75,51 @@ class ServerTable:
 
 @final
 @frozen(kw_only=True)
+class AdminTable:
+    """``[admin]``: where the admin API listens, and the token that it asks for."""
+
+    listen: str = field(default="127.0.0.1:8081", validator=_address)
+    token: Credential | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
+
+    def __attrs_post_init__(self) -> None:
+        check_reach(address(self.listen)[0], has_token=self.token is not None)
+
+
+@final
+@frozen(kw_only=True)
+class KeyTable:
+    """One of the ``keys`` of an endpoint."""
+
+    name: str = field(validator=_as_in(Key, "name"))
+    api_key: Credential = field(validator=_as_in(OpenAI, "api_key"))
+    models: frozenset[str] | None = field(default=None, validator=_as_in(Key, "models"))
+    weight: float = field(default=1.0, validator=_as_in(Key, "weight"))
+    account: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
+
+
+def _keys(_table: object, attribute: Attribute[Any], value: tuple[KeyTable, ...] | None) -> None:
+    if value is None:
+        return
+    if not value:
+        raise ConfigError(f"{attribute.name} must not be empty")
+    names = [key.name for key in value]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{attribute.name}: two are named {name!r}")
+
+
+@final
+@frozen(kw_only=True)
 class EndpointTable:
     """``[endpoints.NAME]``: a model at a provider under a key."""
 
     provider: Literal["anthropic", "openai"]
     base_url: str = field(validator=_as_in(OpenAI, "base_url"))
-    api_key: Secret | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
+    api_key: Credential | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
+    keys: tuple[KeyTable, ...] | None = field(default=None, validator=_keys)
+    rotations: int | None = field(
+        default=None, validator=validators.optional(_as_in(Keys, "rotations"))
+    )
     account: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     model: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     models: Mapping[str, str] | None = None
@@ -91,6 +133,10 @@ class EndpointTable:
     done_is_terminal: bool = False
 
     def __attrs_post_init__(self) -> None:
+        if self.keys is not None and self.api_key is not None:
+            raise ConfigError("keys and api_key exclude each other: several, or one")
+        if self.keys is None and self.rotations is not None:
+            raise ConfigError("rotations is for keys only")
         if self.model is not None and self.models is not None:
             raise ConfigError("models and model exclude each other: a map, or one name for all")
         known = SPOKEN[self.provider]

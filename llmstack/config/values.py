@@ -5,21 +5,15 @@ Types are strict: a string is no number, a whole number is no truth. Errors: `Wr
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from math import isnan
-from pathlib import Path as File
 from types import MappingProxyType
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
-from llmstack.providers.secret import Secret
+from llmstack.providers.credential import Credential, credential
 
 
 __all__ = ["PLAIN", "Wrong", "kind_of", "text"]
-
-#: Names of variables that a message may repeat; other words might be the secret itself.
-_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 class Wrong(ValueError):
@@ -64,29 +58,12 @@ def _truth(value: object) -> bool:
     return value
 
 
-def _secret(value: object) -> Secret:
+def _credential(value: object) -> Credential:
     """Read a secret from where it is; what stands here in its place is never repeated."""
-    where, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if where == "env" and name:
-        if name in os.environ:
-            return Secret(os.environ[name])
-        raise Wrong(f"the environment variable {_named(name)} is not set")
-    if where == "file" and name:
-        try:
-            return Secret(File(name).read_text().strip())
-        except OSError as error:
-            why = (error.strerror or "").lower()
-        except ValueError:
-            why = "it is not text"
-        raise Wrong(f"the file cannot be read: {why}")
-    raise Wrong('must be "env:NAME" or "file:PATH", so that no key stands in this file')
-
-
-def _named(name: str) -> str:
-    return name if _VARIABLE.fullmatch(name) else "of that name"
+    return credential(value if isinstance(value, str) else "")
 
 
 #: How to read values of a type that needs nothing else.
-PLAIN: Final[Mapping[type, Callable[[object], object]]] = MappingProxyType(
-    {float: _number, int: _integer, str: text, bool: _truth, Secret: _secret}
+PLAIN: Final[Mapping[Any, Callable[[object], object]]] = MappingProxyType(
+    {float: _number, int: _integer, str: text, bool: _truth, Credential: _credential}
 )

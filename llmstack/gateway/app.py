@@ -1,7 +1,8 @@
 """A gateway from its start to its end: stacks, listener, signals, and a graceful stop.
 
 `serve` is what the command line runs; `running` is the same for tests and programs, and
-`create_app` an aiohttp application with the same operations, for a server of one's own.
+`create_app` an aiohttp application with the same operations, for a server of one's own. The
+admin API has a listener of its own, which is there before all else and until all else is gone.
 
 To stop: ``/readyz`` says 503, nobody new is let in, what is under way may end for
 ``shutdown_timeout`` seconds; then it is ended with a last word, and who does not take that
@@ -19,6 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
+from llmstack.gateway.admin.edge import MOST, AdminEdge
 from llmstack.gateway.desk import Desk
 from llmstack.gateway.routes import Gateway
 from llmstack.gateway.server import Edge, Listener, check_parser
@@ -34,15 +36,25 @@ RARELY: Final = (20_000, 20, 20)
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+#: Gets a URL when something listens there.
+Told = Callable[[str], None]
 
-async def serve(gateway: Gateway, *, started: Callable[[str], None] = lambda _url: None) -> None:
+
+def _nobody(_url: str) -> None:
+    """Tell it nobody."""
+
+
+async def serve(
+    gateway: Gateway, *, started: Told = _nobody, admin_started: Told = _nobody
+) -> None:
     """Serve until SIGINT or SIGTERM; a second one cuts the waiting short.
 
-    *started* gets the base URL when the gateway listens.
+    *started* gets the base URL when the gateway listens, *admin_started* before it that of
+    the admin API, if there is one. An `OSError` has where it could not listen as its filename.
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
-    async with _serving(gateway) as (desk, url):
+    async with _serving(gateway, admin_started) as (desk, url):
 
         def end() -> None:
             if asked.is_set():
@@ -65,9 +77,12 @@ async def serve(gateway: Gateway, *, started: Callable[[str], None] = lambda _ur
 
 
 @asynccontextmanager
-async def running(gateway: Gateway) -> AsyncIterator[str]:
-    """Serve in the block, which gets the base URL as clients want it: it ends in ``/v1``."""
-    async with _serving(gateway) as (_, url):
+async def running(gateway: Gateway, *, admin_started: Told = _nobody) -> AsyncIterator[str]:
+    """Serve in the block, which gets the base URL as clients want it: it ends in ``/v1``.
+
+    *admin_started* gets the URL of the admin API, if there is one.
+    """
+    async with _serving(gateway, admin_started) as (_, url):
         yield url
 
 
@@ -113,20 +128,51 @@ async def _stacks(desk: Desk) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _serving(gateway: Gateway) -> AsyncIterator[tuple[Desk, str]]:
+async def _serving(gateway: Gateway, admin_started: Told) -> AsyncIterator[tuple[Desk, str]]:
     check_parser()
     desk = Desk(gateway)
-    async with _stacks(desk):
+    async with _admin(desk, admin_started), _stacks(desk):
         patience = gateway.shutdown_timeout + 2 * GRACE
         listener = Listener(desk)
         runner = web.ServerRunner(listener, shutdown_timeout=patience)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, *gateway.listen)
-            await site.start()
-            yield desk, f"{site.name}/v1"
+            url = await _listen(runner, gateway.listen)
+            yield desk, f"{url}/v1"
         finally:
             await _drain(desk, listener, runner)
+
+
+@asynccontextmanager
+async def _admin(desk: Desk, started: Told) -> AsyncIterator[None]:
+    """Answer for the admin API, if there is to be one."""
+    admin = desk.gateway.admin
+    if admin is None:
+        yield
+        return
+    listener = Listener(desk, AdminEdge(desk, admin), MOST)
+    runner = web.ServerRunner(listener, shutdown_timeout=2 * GRACE)
+    await runner.setup()
+    try:
+        started(await _listen(runner, admin.listen))
+        yield
+    finally:
+        timer = asyncio.get_running_loop().call_later(GRACE, listener.abort)
+        try:
+            await runner.cleanup()
+        finally:
+            timer.cancel()
+
+
+async def _listen(runner: web.ServerRunner, where: tuple[str, int]) -> str:
+    """Listen at *where* and return the URL."""
+    site = web.TCPSite(runner, *where)
+    try:
+        await site.start()
+    except OSError as error:
+        error.filename = f"{where[0]}:{where[1]}"
+        raise
+    return site.name
 
 
 async def _drain(desk: Desk, listener: Listener, runner: web.ServerRunner) -> None:

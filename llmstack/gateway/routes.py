@@ -10,6 +10,8 @@ from attrs import field, frozen, validators
 
 from llmstack.builder import Stack
 from llmstack.endpoint import EndpointSet
+from llmstack.errors import ConfigError
+from llmstack.gateway.admin.settings import Admin
 from llmstack.gateway.whole import WRITE_TIMEOUT
 from llmstack.messages import Request
 
@@ -37,7 +39,8 @@ class Gateway:
     arrive, *write_timeout* for a client to take some of what is written to it,
     *shutdown_timeout* for requests to end when the gateway stops. A stream that says nothing
     for *ping_after* seconds gets a word from the gateway; 0 or None is never. *metrics*
-    renders what ``GET /metrics`` answers; without it there is no such path.
+    renders what ``GET /metrics`` answers; without it there is no such path. *admin* is where the
+    admin API listens; without it there is none.
     """
 
     routes: Mapping[str, Stack[Request, Any]] = field(
@@ -50,6 +53,11 @@ class Gateway:
     shutdown_timeout: float = field(default=30.0, validator=validators.ge(0))
     ping_after: float | None = field(default=PING_AFTER, validator=_or_none)
     metrics: Callable[[], bytes] | None = field(default=None, repr=False)
+    admin: Admin | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.admin is not None and self.listen[1] and self.admin.listen == self.listen:
+            raise ConfigError("admin: it listens where the gateway does; give it another port")
 
     def route(self, model: str) -> Stack[Request, Any] | None:
         """Return the stack for the name *model*; None if nothing takes it."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final, final
+from typing import Final, cast, final
 
 from aiohttp import HttpVersion11, http_exceptions, http_parser, web
 from attrs import define, frozen
@@ -26,8 +26,9 @@ from llmstack.gateway.parse import check_headers
 from llmstack.gateway.status import livez, metrics, models, readyz
 
 
-__all__ = ["PATHS", "Edge", "Listener", "Place", "check_parser"]
+__all__ = ["PATHS", "Edge", "Listener", "Place", "check_line", "check_parser"]
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Operation = Callable[[Desk, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
 #: Seconds for which a connection may be idle.
@@ -88,13 +89,14 @@ class Edge:
         if found is None:
             nowhere = Problem(404, "there is no such path", code="unknown_url")
             return desk.refused(nowhere, request_id)
-        problem = _check_line(request, found.methods) or check_headers(request.raw_headers)
+        problem = check_line(request, found.methods) or check_headers(request.raw_headers)
         if problem is not None:
             return desk.refused(problem, request_id, front=found.front)
         return await found.operation(desk, request, request_id)
 
 
-def _check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem | None:
+def check_line(request: web.BaseRequest, methods: tuple[str, ...]) -> Problem | None:
+    """Return what is wrong with the first line of *request*, where a path has *methods*."""
     if request.version > HttpVersion11:
         message = "the version of HTTP must be 1.0 or 1.1"
         return Problem(400, message, code="bad_version", close=True)
@@ -126,11 +128,21 @@ def check_parser(parser: type = http_parser.HttpRequestParser) -> None:
 
 @final
 class Listener(web.Server):
-    """Makes a protocol for each connection; `web.Server` keeps account of them."""
+    """Makes a protocol for each connection; `web.Server` keeps account of them.
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(Edge(desk), handler_cancellation=True)
+    *edge* answers, that of the gateway if there is no other. Of more than *most* connections
+    at once the last is dropped.
+    """
+
+    def __init__(self, desk: Desk, edge: Handler | None = None, most: int | None = None) -> None:
+        super().__init__(edge or Edge(desk), handler_cancellation=True)
         self.desk = desk
+        self.most = most
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        return self.most is not None and len(self.connections) > self.most
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of one more connection."""
@@ -146,7 +158,7 @@ class Listener(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's protocol, but for its answer to what is no request, and a clock for heads."""
 
-    __slots__ = ("_head", "desk")
+    __slots__ = ("_head", "desk", "listener")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -158,7 +170,14 @@ class _Connection(web.RequestHandler):
             lingering_time=LINGER,
         )
         self.desk = listener.desk
+        self.listener = listener
         self._head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; one too many ends at once."""
+        super().connection_made(transport)
+        if self.listener.is_full:
+            cast("asyncio.Transport", transport).abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that is not complete then has a while to become so."""

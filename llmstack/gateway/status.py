@@ -16,23 +16,28 @@ from llmstack.gateway.errors import Problem
 from llmstack.gateway.routes import takes_traffic
 
 
-__all__ = ["livez", "metrics", "models", "readyz"]
+__all__ = ["as_json", "livez", "metrics", "models", "readyz", "status_of"]
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def livez(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """Say that the loop runs."""
-    return _json(desk, {"status": "ok"}, request_id)
+    return as_json(desk, {"status": "ok"}, request_id)
 
 
 async def readyz(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
     """Say whether requests are welcome: while serving, if any route can take them."""
-    state: str = desk.phase
-    if state == "serving":
-        is_ready = any(map(takes_traffic, desk.gateway.routes.values()))
-        state = "ok" if is_ready else "no route has an enabled endpoint"
-    return _json(desk, {"status": state}, request_id, 200 if state == "ok" else 503)
+    status = status_of(desk)
+    return as_json(desk, {"status": status}, request_id, 200 if status == "ok" else 503)
+
+
+def status_of(desk: Desk) -> str:
+    """Return "ok", or why requests are not welcome."""
+    if desk.phase != "serving":
+        return desk.phase
+    is_ready = any(map(takes_traffic, desk.gateway.routes.values()))
+    return "ok" if is_ready else "no route has an enabled endpoint"
 
 
 async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
@@ -42,7 +47,7 @@ async def models(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.
         for name in desk.gateway.routes
         if name != "*"
     ]
-    return _json(desk, {"object": "list", "data": data}, request_id)
+    return as_json(desk, {"object": "list", "data": data}, request_id)
 
 
 async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web.StreamResponse:
@@ -58,6 +63,7 @@ async def metrics(desk: Desk, _request: web.BaseRequest, request_id: str) -> web
     return desk.said(text, {hdrs.CONTENT_TYPE: TEXT, **named(request_id)})
 
 
-def _json(desk: Desk, data: object, request_id: str, status: int = 200) -> web.StreamResponse:
+def as_json(desk: Desk, data: object, request_id: str, status: int = 200) -> web.StreamResponse:
+    """Return *data* as a reply."""
     headers = {hdrs.CONTENT_TYPE: JSON, **named(request_id)}
     return desk.said(json.dumps(data).encode(), headers, status)

@@ -11,7 +11,7 @@ from llmstack.errors import ConfigError
 from llmstack.providers.secret import Secret
 
 
-__all__ = ["sendable", "url", "usable"]
+__all__ = ["is_sendable", "sendable", "url", "usable"]
 
 
 def url(value: str) -> str:
@@ -34,8 +34,13 @@ def usable(_instance: object, attribute: Attribute[Any], value: str) -> None:
         raise ConfigError(f"{attribute.name} must have no credentials, query or fragment")
 
 
-def sendable(_instance: object, attribute: Attribute[Any], value: Secret | str | None) -> None:
-    """Check that a header can carry it."""
+def is_sendable(text: str) -> bool:
+    """Whether a header can carry it."""
+    return text != "" and text.isascii() and text.isprintable()
+
+
+def sendable(_instance: object, attribute: Attribute[Any], value: object) -> None:
+    """Check that a header can carry it; a credential that may change is checked when asked."""
     text = value.reveal() if isinstance(value, Secret) else value
-    if text is not None and not (text and text.isascii() and text.isprintable()):
+    if isinstance(text, str) and not is_sendable(text):
         raise ConfigError(f"{attribute.name} is empty or has signs that a header cannot carry")

@@ -30,6 +30,7 @@ from llmstack.errors import (
 )
 from llmstack.estimators.tokens import prompt_tokens
 from llmstack.messages import Reply, Request, Response
+from llmstack.providers.credential import Credential
 from llmstack.providers.format import Format, Operation
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.redact import conceal, request_id
@@ -37,6 +38,7 @@ from llmstack.providers.reshape import as_stream, as_whole, dialect_of
 from llmstack.providers.secret import Secret
 from llmstack.providers.source import EventSource
 from llmstack.providers.transport import Outgoing, Transport, timeout
+from llmstack.service import by_endpoint
 
 
 __all__ = ["Leaf"]
@@ -61,7 +63,7 @@ class Leaf:
 
     format: Format
     base_url: str
-    api_key: Secret | None = field(repr=False)
+    api_key: Credential | None = field(repr=False)
     transport: Transport = field(repr=False)
     connect: float = 3.0
     limit: int = 64 << 20
@@ -79,12 +81,13 @@ class Leaf:
         if operation is None:
             known = ", ".join(self.format.operations)
             raise ConfigError(f"no operation {request.operation!r}; the format has: {known}")
-        name = None if request.endpoint is None else request.endpoint.name
         try:
-            incoming = await self.transport.send(self._outgoing(operation, request))
-            return await self._replied(operation, request, incoming, name)
+            # Once: whatever it is by the time of the reply, this one was sent.
+            key = None if self.api_key is None else self.api_key.current()
+            incoming = await self.transport.send(self._outgoing(operation, request, key))
+            return await self._replied(operation, request, incoming, key)
         except LLMStackError as error:
-            error.endpoint = name
+            error.endpoint = by_endpoint(request)
             raise
 
     def _head(self, operation: Operation) -> tuple[URL, str]:
@@ -96,16 +99,16 @@ class Leaf:
         kind = f"Content-Type: {JSON}\r\n" if operation.method == "POST" else ""
         return url, line + _COMMON + self.lines + kind
 
-    def _outgoing(self, operation: Operation, request: Request) -> Outgoing:
+    def _outgoing(self, operation: Operation, request: Request, key: Secret | None) -> Outgoing:
         url, head = self._heads[request.operation]
         for name, usual in self.format.passes.items():
             said = request.headers.get(name, "")
             value = said if said.isascii() and said.isprintable() and said else usual
             if value is not None:
                 head = f"{head}{name}: {value}\r\n"
-        if self.api_key is not None:
+        if key is not None:
             # Added for each request, so that the key is kept in its secret alone.
-            head = f"{head}{self.format.key(self.api_key.reveal())}\r\n"
+            head = f"{head}{self.format.key(key.reveal())}\r\n"
         if operation.method == "GET":
             return Outgoing(url, self._timeout, f"{head}\r\n".encode())
         body = operation.write(request, stream=request.stream and operation.progress is not None)
@@ -113,17 +116,17 @@ class Leaf:
         return Outgoing(url, self._timeout, head.encode(), body)
 
     async def _replied(
-        self, operation: Operation, request: Request, incoming: Incoming, name: str | None
+        self, operation: Operation, request: Request, incoming: Incoming, key: Secret | None
     ) -> Reply:
         reply: Reply | None = None
         try:
             if not 200 <= incoming.status <= 299:
                 raise await self._refusal(incoming)
-            reply = await self._understood(operation, request, incoming, name)
+            reply = await self._understood(operation, request, incoming, key)
         except UpstreamError as error:
             error.status = incoming.status
             error.request_id = request_id(incoming.headers())
-            conceal(error, self.api_key)
+            conceal(error, key)
             raise
         finally:
             # Whatever the reason, a cancellation too: what is not handed up is closed.
@@ -132,7 +135,7 @@ class Leaf:
         return reply
 
     async def _understood(
-        self, operation: Operation, request: Request, incoming: Incoming, name: str | None
+        self, operation: Operation, request: Request, incoming: Incoming, key: Secret | None
     ) -> Reply:
         """Return the reply in the shape that was asked for, whichever it came in."""
         streamed = incoming.content_type == EVENTS
@@ -146,7 +149,7 @@ class Leaf:
             return as_stream(dialect_of(request.operation), reply, progress, prompt)
         if incoming.encoded:
             raise ProtocolError("the stream is compressed, which was not asked for")
-        source = EventSource(incoming, progress, prompt, name, self.api_key)
+        source = EventSource(incoming, progress, prompt, by_endpoint(request), key)
         if request.stream:
             return await source.opened()
         body = as_whole(dialect_of(request.operation), await source.gathered(self.limit))

@@ -10,7 +10,7 @@ from hmac import compare_digest
 from typing import Final, Self, final
 
 
-__all__ = ["Secret", "as_secret"]
+__all__ = ["Secret"]
 
 MASK: Final = "***"
 
@@ -35,6 +35,10 @@ class Secret:
     def reveal(self) -> str:
         """Return the value itself; keep it in no variable that outlives the line."""
         return self._value
+
+    def current(self) -> Self:
+        """Return itself: this one never changes."""
+        return self
 
     def __repr__(self) -> str:
         return MASK
@@ -62,8 +66,3 @@ class Secret:
 
     def __getstate__(self) -> str:
         return MASK
-
-
-def as_secret(value: Secret | str | None) -> Secret | None:
-    """Close a plain string; a secret and None pass as they are."""
-    return Secret(value) if isinstance(value, str) else value

@@ -66,7 +66,7 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert isinstance(two, OpenAI)
     assert one.transport is two.transport
     assert ("http://127.0.0.1:9001/v1", 3.0) == (one.base_url, one.connect)
-    assert "sk-canary" == (one.api_key.reveal() if one.api_key else "")
+    assert "sk-canary" == (one.api_key.current().reveal() if one.api_key else "")
     assert (None, 1.5) == (two.api_key, two.connect)
 
 
@@ -98,7 +98,7 @@ def test_an_endpoint_may_speak_another_format(monkeypatch: pytest.MonkeyPatch) -
     assert (False, True) == (host.asks_usage, host.done_is_terminal)
     assert ("http://127.0.0.1:9002/v1", "sk-ant") == (
         leaf.base_url,
-        leaf.api_key.reveal() if leaf.api_key else "",
+        leaf.api_key.current().reveal() if leaf.api_key else "",
     )
     assert {"chat", "messages", "responses"} == plain.speaks
     assert {"chat", "messages", "responses"} <= claude.speaks

@@ -208,7 +208,7 @@ def test_a_name_is_not_listed_twice() -> None:
             [
                 "1: routes: there must be at least one [routes.NAME]",
                 "3: endpoints.eu: must be a table, not 3",
-                "4: x: is no table here; there are endpoints, routes, server",
+                "4: x: is no table here; there are admin, endpoints, routes, server",
             ],
         ),
         (

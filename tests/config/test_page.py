@@ -11,7 +11,7 @@ import attrs
 import llmstack as ls
 from llmstack.config.build import KEYS, LAYERS
 from llmstack.config.reading import NOT_IN_TOML
-from llmstack.config.tables import EndpointTable, ServerTable
+from llmstack.config.tables import AdminTable, EndpointTable, KeyTable, ServerTable
 from tests.config.example import EXAMPLE
 from tests.config.test_settings import TABLES
 from tests.shape.source import ROOT
@@ -22,17 +22,21 @@ ROW: Final = re.compile(r"^``(\w+)`` +(\w+) +(``.+?``|required|none|see below) "
 KINDS: Final = {bool: "boolean", int: "whole", float: "number", str: "string"}
 #: What cannot be told from the field: the page's words for it.
 WORDS: Final = {
-    "provider": ("string", "required"),
+    "provider": ("string", ""),
     "api_key": ("string", "none"),
+    "token": ("string", "none"),
+    "keys": ("array", "none"),
     "models": ("table", "none"),
     "price": ("table", "none"),
     "capabilities": ("table", "none"),
     "tags": ("array", "``[]``"),
-    "speaks": ("array", "none"),
     "policy": ("table", "see below"),
     "probes": ("table", "see below"),
+    "probe": ("table", ""),
+    "status": ("array", "none"),
+    "body": ("table", "none"),
     "explore": ("table", "see below"),
-    "hedgeable": ("string", "required"),
+    "hedgeable": ("string", ""),
     "triggers": ("array", "none"),
     "after": ("table", "none"),
     "unknown": ("string", "``last``"),
@@ -44,21 +48,24 @@ WORDS: Final = {
 
 def row_of(field: attrs.Attribute[Any]) -> tuple[str, str, str]:
     """What the page should say of a setting: its name, its type, its default."""
+    if field.type == frozenset[str] | None:
+        return field.name, "array", "none"
     if field.name in WORDS:
-        return (field.name, *WORDS[field.name])
+        what, default = WORDS[field.name]
+        return field.name, what, "required" if field.default is attrs.NOTHING else default
     if field.name == "key":
         named = next(name for name, key in KEYS.items() if key is field.default)
         return field.name, "string", f"``{named}``"
     kind = next(word for known, word in KINDS.items() if field.type in {known, known | None})
-    default = {attrs.NOTHING: "required", None: "none"}.get(field.default)
+    usual = {attrs.NOTHING: "required", None: "none"}.get(field.default)
     shown = str(field.default).lower() if isinstance(field.default, bool) else field.default
-    return field.name, kind, default or f"``{shown}``"
+    return field.name, kind, usual or f"``{shown}``"
 
 
 def test_the_page_has_all_settings_and_no_others() -> None:
     """Each row once, as the classes have it."""
-    kinds = [ServerTable, EndpointTable, ls.Price, ls.Capabilities, *LAYERS.values()]
-    kinds += [kind for *_, kind in TABLES] + [ls.RetryRule]
+    kinds = [ServerTable, AdminTable, EndpointTable, KeyTable, ls.Price, ls.Capabilities]
+    kinds += [*LAYERS.values(), *(kind for *_, kind in TABLES), ls.OneToken, ls.RetryRule]
     said = NOT_IN_TOML | {"endpoints"}
     fields = [a for kind in kinds for a in attrs.fields(attrs.resolve_types(kind)) if a.init]
 

@@ -18,6 +18,7 @@ from llmstack.estimators.explore import Exploration
 from llmstack.estimators.phase import Probes
 from llmstack.estimators.retry_rule import rules_with
 from llmstack.estimators.trip import TripPolicy
+from llmstack.layers.health import Probe
 from llmstack.layers.hedge import always, by_shape, without_tools
 from llmstack.order import role_of
 from llmstack.routers.cost_based import Unknown
@@ -55,6 +56,9 @@ SAMPLES: Final[Mapping[object, dict[str, object]]] = {
     Unknown: {"{ input = 1, output = 2 }": ls.Price(1, 2)},
     Triggers: {'["Busy", "server"]': (ls.Busy, "server")},
     After: {'{ us = ["any", "Busy"] }': {"us": ("any", ls.Busy)}},
+    str: {'"/up"': "/up"},
+    frozenset[int] | None: {"[200]": frozenset({200})},
+    Probe: {'{ use = "http_get" }': ls.HttpGet()},
     frozenset[str] | None: {'["chat"]': frozenset({"chat"})},
     Jitter: {'"equal"': "equal"},
     Mapping[type[ls.LLMStackError], ls.RetryRule]: {
@@ -68,6 +72,7 @@ SAMPLES: Final[Mapping[object, dict[str, object]]] = {
 NEEDED: Final = {
     "concurrency_limit": {"limit": "3"},
     "deadline": {"seconds": "3"},
+    "health": {"probe": '{ use = "tcp_connect" }'},
     "hedge": {"hedgeable": '"without_tools"'},
     "timeout": {"total": "3"},
 }
@@ -77,6 +82,7 @@ ABOVE: Final = ("deadline", "hedge", "retry")
 #: Settings that are tables: of which layer, how the table begins, and what it becomes.
 TABLES: Final = [
     ("circuit_breaker", "probes", "", Probes),
+    ("health", "probe", 'use = "http_get", ', ls.HttpGet),
     ("latency_based", "explore", "", Exploration),
     ("retry", "budget", "", ls.RetryBudget),
     *(("circuit_breaker", "policy", f'use = "{name}", ', kind) for name, kind in POLICIES.items()),

@@ -43,6 +43,7 @@ DOCUMENTED: Final = """
     UpstreamError           502 upstream_error           server_error          once  -
     CircuitOpen             503 circuit_open             server_error          true  none
     CoolingDown             503 cooling_down             server_error          true  none
+    Unhealthy               503 unhealthy                server_error          true  none
     ConcurrencyFull         503 concurrency_full         server_error          true  none
     QuotaFull               503 quota_full               server_error          true  none
     Disabled                503 disabled                 server_error          true  none

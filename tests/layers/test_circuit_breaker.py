@@ -66,7 +66,7 @@ async def outcome(service: Service[Any, Any], request: object = EU) -> str:
 def test_a_permit_is_out_until_the_call_is_over(
     key: Callable[[Any], str] | None, request_: object, ending: str
 ) -> None:
-    """However it ends."""
+    """U-2: however it ends; a stream that breaks is a failure."""
     layer = CircuitBreaker(key=key) if key else CircuitBreaker()
 
     async def main() -> None:
@@ -104,7 +104,7 @@ def test_a_probe_is_out_until_it_answers_or_ends(ending: str) -> None:
 
 
 def test_a_probe_cancelled_anywhere_is_not_lost() -> None:
-    """C3: after any cancel, once or twice, the next request is a probe."""
+    """C3, U-3, W-LK-20: after any cancel, once or twice, the next request is a probe."""
     services: list[Breaker] = []
 
     async def slow(request: object, /) -> object:

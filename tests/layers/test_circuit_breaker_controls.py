@@ -149,7 +149,7 @@ QUIET: Final = {"circuit_breaker.half_opened", "circuit_breaker.closed"}
 
 @pytest.mark.parametrize(("acts", "states", "told"), BY_HAND.values(), ids=list(BY_HAND))
 def test_by_hand(acts: str, states: str, told: str) -> None:
-    """CB-3, CB-5, P-CB-1: each change of state is logged, once, and nothing else is."""
+    """CB-3, CB-5, P-CB-1, W-LL-29: each change of state is logged, once, and nothing else is."""
 
     async def main() -> list[str]:
         service: Breaker = CircuitBreaker()(echo)

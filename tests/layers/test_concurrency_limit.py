@@ -79,7 +79,7 @@ TestPermits = PermitsAgainstModel.TestCase
 def test_a_permit_is_out_until_the_call_is_over(
     layer: ConcurrencyLimit, to: Callable[[str], object], ending: str
 ) -> None:
-    """However it ends; until then its key is full, and no other key is."""
+    """W-LL-11: however it ends; until then its key is full, and no other key is."""
 
     async def main() -> None:
         async with under_way(layer, to("eu"), ending) as service:

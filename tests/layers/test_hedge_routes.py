@@ -92,7 +92,7 @@ async def learnt(stack: Any, world: World, *, stream: bool = False) -> Any:  # n
 
 @pytest.mark.parametrize("name", ROUTERS)
 def test_p_he_7_the_second_call_goes_elsewhere(name: str) -> None:
-    """P-HE-7: each router leaves out the endpoint that is at work; the answer is the other's.
+    """P-HE-7, W-LL-32: no router asks the endpoint that is at work; the answer is the other's.
 
     The first call is over in the moment in which the answer is handed up.
     """

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -48,7 +48,18 @@ ways = st.builds(
     st.sampled_from([None, 1.0, 9.0]),
     st.sampled_from([None, 2, 3]),
     st.booleans(),
-    st.sampled_from(["round_robin", "weighted_random", "fallback", "primary", "short", "group"]),
+    st.sampled_from(
+        [
+            "round_robin",
+            "weighted_random",
+            "fallback",
+            "primary",
+            "short",
+            "group",
+            "keys",
+            "locked",
+        ]
+    ),
     st.sampled_from([None, 2]),
     st.sampled_from([1.0, 4.0]),
 )
@@ -98,6 +109,19 @@ def grouped(endpoints: Sequence[ls.Endpoint]) -> ls.Layer:
     return ls.Fallback([ls.Endpoint("group", inside), endpoints[-1]])
 
 
+def locked(endpoints: Sequence[ls.Endpoint]) -> ls.Layer:
+    """One endpoint that has the others as keys, before the last one as it is."""
+    keys = [ls.Key(endpoint.name, ls.Secret(endpoint.name)) for endpoint in endpoints]
+    group = ls.with_keys(
+        endpoints[0],
+        keys,
+        under=lambda key: endpoints[int(key.current().reveal())].service,
+        rotations=1,
+        seed=1,
+    )
+    return ls.Fallback([group, evolve(endpoints[-1], name="last")])
+
+
 ROUTERS: Final[dict[str, Callable[[Sequence[ls.Endpoint]], ls.Layer]]] = {
     "round_robin": ls.RoundRobin,
     "weighted_random": ls.WeightedRandom,
@@ -105,6 +129,8 @@ ROUTERS: Final[dict[str, Callable[[Sequence[ls.Endpoint]], ls.Layer]]] = {
     "primary": lambda endpoints: ls.Fallback(endpoints, retry_primary=2),
     "short": lambda endpoints: ls.Fallback(endpoints, max_attempts=1),
     "group": grouped,
+    "keys": ls.Keys,
+    "locked": locked,
 }
 
 
@@ -113,7 +139,7 @@ ROUTERS: Final[dict[str, Callable[[Sequence[ls.Endpoint]], ls.Layer]]] = {
 @example(Ways(None, 3, True, "primary", 2, 4.0), [[(2.0, ls.Overloaded)]] * 3, 0)
 @example(Ways(9.0, 3, True, "group", 2, 1.0), [[(30.0, None)]] * 3, 0)
 def test_no_script_exceeds_the_bound(ways: Ways, scripts: list[list[Line]], seed: int) -> None:
-    """Several requests, one after another, so that layers have learnt; each keeps to the bound."""
+    """U-9: several requests, one after another, for layers to learn; each keeps to the bound."""
     bill = Bill(scripts)
 
     async def main() -> None:

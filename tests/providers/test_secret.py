@@ -14,7 +14,7 @@ import attrs
 import pytest
 from attrs import define
 
-from llmstack.providers.secret import Secret, as_secret
+from llmstack.providers.secret import Secret
 
 
 CANARY: Final = "sk-canary-0815"
@@ -71,10 +71,8 @@ def test_equal_values_are_equal_secrets() -> None:
     assert {same, other} == {other, Secret(CANARY)}
 
 
-def test_plain_strings_are_closed() -> None:
-    """A secret and None pass as they are."""
+def test_is_a_credential_that_never_changes() -> None:
+    """It is its own current secret."""
     secret = Secret(CANARY)
 
-    assert secret == as_secret(CANARY)
-    assert secret is as_secret(secret)
-    assert as_secret(None) is None
+    assert secret is secret.current()

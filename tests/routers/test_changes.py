@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import LLMStackError, NoEndpoint
 from llmstack.messages import Request
-from llmstack.routers.round_robin import RoundRobin, Turns
+from llmstack.routers.round_robin import RoundRobin
 from llmstack.routers.router import RouterService
+from llmstack.routers.turns import Turns
 from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual
 from tests.routers.stage import ROUTERS, Account, Actors, Ranked, Router, listed, outcome_of

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.messages import Request
 from llmstack.order import Bound
-from llmstack.routers.round_robin import RoundRobin, Turns
+from llmstack.routers.round_robin import RoundRobin
 from llmstack.routers.router import RouterService
+from llmstack.routers.turns import Turns
 from llmstack.service import by_endpoint
 from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual

@@ -26,7 +26,7 @@ FLOORS: Final = (
     {"endpoint"},
     {"body", "stream"},
     {"messages"},
-    {"alarm", "keyed", "combine", "order", "race", "recorder"},
+    {"alarm", "keyed", "combine", "order", "race", "recorder", "standing"},
     {"builder"},
     {"estimators", "dialects"},
     {"layers"},
@@ -54,7 +54,10 @@ OUTSIDE: Final[Mapping[str, str]] = {
 #: What pickers share: the shell that serves them all, and its parts; and what a fallback is of.
 SHARED: Final = {
     f"llmstack.routers.{name}"
-    for name in ("eligibility", "picker", "plan", "router", "triggers", "walk", "watch")
+    for name in (
+        *("agenda", "eligibility", "foresight", "picker", "plan"),
+        *("router", "triggers", "turns", "walk", "watch"),
+    )
 }
 LAZY: Final = ("llmstack/__init__.py", "llmstack/testing/", "llmstack/cli.py", "llmstack/cli/")
 

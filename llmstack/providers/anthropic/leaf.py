@@ -9,15 +9,15 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self, final
 
-from attrs import define, field, validators
+from attrs import define, evolve, field, validators
 
 from llmstack.messages import Reply, Request
 from llmstack.providers.address import sendable, url, usable
 from llmstack.providers.anthropic.classify import classify
 from llmstack.providers.anthropic.complete import OPERATIONS
+from llmstack.providers.credential import Credential, as_credential
 from llmstack.providers.format import Format
 from llmstack.providers.leaf import Leaf
-from llmstack.providers.secret import Secret, as_secret
 from llmstack.providers.transport import Transport
 
 
@@ -39,8 +39,8 @@ class Anthropic:
     """
 
     base_url: str = field(default="https://api.anthropic.com/v1", converter=url, validator=usable)
-    api_key: Secret | None = field(
-        default=None, converter=as_secret, validator=sendable, kw_only=True
+    api_key: Credential | None = field(
+        default=None, converter=as_credential, validator=sendable, kw_only=True
     )
     bearer: bool = field(default=False, kw_only=True, repr=False)
     version: str = field(default="2023-06-01", validator=sendable, kw_only=True, repr=False)
@@ -64,6 +64,10 @@ class Anthropic:
     def speaks(self) -> frozenset[str]:
         """The operations that it can be asked for."""
         return frozenset(self._leaf.format.operations)
+
+    def under(self, credential: Credential) -> Self:
+        """Return the same under another key; they share the transport."""
+        return evolve(self, api_key=credential)
 
     async def __call__(self, request: Request, /) -> Reply:
         """Send *request* and return the reply, or its stream at the first content."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self, final
 
-from attrs import define, field, validators
+from attrs import define, evolve, field, validators
 
 from llmstack.messages import Reply, Request
 from llmstack.providers.address import sendable, url, usable
+from llmstack.providers.credential import Credential, as_credential
 from llmstack.providers.format import Format
 from llmstack.providers.leaf import Leaf
 from llmstack.providers.openai.classify import classify
 from llmstack.providers.openai.operations import operations
-from llmstack.providers.secret import Secret, as_secret
 from llmstack.providers.transport import Transport
 
 
@@ -39,8 +39,8 @@ class OpenAI:
     """
 
     base_url: str = field(converter=url, validator=usable)
-    api_key: Secret | None = field(
-        default=None, converter=as_secret, validator=sendable, kw_only=True
+    api_key: Credential | None = field(
+        default=None, converter=as_credential, validator=sendable, kw_only=True
     )
     connect: float = field(default=3.0, validator=validators.gt(0), kw_only=True)
     transport: Transport = field(factory=Transport, kw_only=True, repr=False)
@@ -67,6 +67,10 @@ class OpenAI:
     def speaks(self) -> frozenset[str]:
         """The operations that it can be asked for."""
         return frozenset(self._leaf.format.operations)
+
+    def under(self, credential: Credential) -> Self:
+        """Return the same under another key; they share the transport."""
+        return evolve(self, api_key=credential)
 
     async def __call__(self, request: Request, /) -> Reply:
         """Send *request* and return the reply, or its stream at the first content."""
