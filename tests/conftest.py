@@ -1,7 +1,8 @@
 """What holds for every test: hypothesis profiles, and nothing is left behind.
 
 Profiles, chosen by ``HYPOTHESIS_PROFILE``: *dev* (50 random examples), *ci* (200, the same
-in every run; also where ``CI`` is set), *soak* (20,000; raise ``faulthandler_timeout``).
+in every run; also where ``CI`` is set), *soak* (20,000; raise ``faulthandler_timeout``),
+*mutants* (40, the same in every run, and a failure is not made smaller: it only has to be one).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from socket import socket
 from typing import Any, ClassVar, Final
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -32,10 +33,18 @@ settings.register_profile(
 settings.register_profile(
     "soak", max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile(
+    "mutants",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
-#: ``make real`` runs the one, mypy reads the other.
-collect_ignore: Final = ["real", "typing"]
+#: ``make judge`` and ``make real`` run the first two, mypy reads the last.
+collect_ignore: Final = ["judge", "real", "typing"]
 
 FAILED: Final = pytest.StashKey[bool]()
 #: Steps that a task gets at the end to notice that it has been cancelled.
