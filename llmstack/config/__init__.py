@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as File
 from typing import Any, Final, final
 
@@ -20,7 +20,14 @@ from llmstack.config.endpoints import Endpoints
 from llmstack.config.lines import lines_of
 from llmstack.config.mistakes import ConfigMistakes, Mistakes, did_you_mean
 from llmstack.config.reading import Reader
-from llmstack.config.tables import AdminTable, EndpointTable, RouteTable, ServerTable, address
+from llmstack.config.tables import (
+    AdminTable,
+    ConstantTable,
+    EndpointTable,
+    RouteTable,
+    ServerTable,
+    address,
+)
 from llmstack.config.values import kind_of
 from llmstack.estimators.cooling import CoolingBoard
 from llmstack.messages import Request
@@ -84,8 +91,8 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
     admin = reader.read(data["admin"], AdminTable, ("admin",)) if "admin" in data else None
     if admin and server and admin.listen == server.listen and address(admin.listen)[1]:
         mistakes.add(("admin", "listen"), "the server listens there; give it another port")
-    tables = _tables(reader, data, "endpoints", EndpointTable)
-    routes = _tables(reader, data, "routes", RouteTable)
+    tables = _tables(reader, data, "endpoints", _endpoint_table)
+    routes = _tables(reader, data, "routes", lambda _: RouteTable)
     for name in sorted(tables.keys() & routes.keys()):
         mistakes.add(("routes", name), "an endpoint has that name too")
     board = CoolingBoard()
@@ -97,9 +104,9 @@ def parse(text: str, file: str = "the configuration", recorder: Recorder | None 
 
 
 def _tables(
-    reader: Reader, data: Mapping[str, Any], section: str, kind: type[Any]
+    reader: Reader, data: Mapping[str, Any], section: str, kind: Callable[[object], type[Any]]
 ) -> dict[str, Any]:
-    """Read each table of a section; None for one with mistakes."""
+    """Read each table of a section, as the *kind* that it is; None for one with mistakes."""
     tables: object = data.get(section)
     if not isinstance(tables, dict | None):
         reader.mistakes.add((section,), f"must be a table, not {kind_of(tables)}")
@@ -109,7 +116,14 @@ def _tables(
         return {}
     if "" in tables:
         reader.mistakes.add((section, ""), "a name must have at least one character")
-    return {name: reader.read(one, kind, (section, name)) for name, one in tables.items() if name}
+    return {
+        name: reader.read(one, kind(one), (section, name)) for name, one in tables.items() if name
+    }
+
+
+def _endpoint_table(said: object) -> type[Any]:
+    constant = isinstance(said, dict) and said.get("provider") == "constant"
+    return ConstantTable if constant else EndpointTable
 
 
 def _syntax(error: Exception, text: str) -> str:

@@ -9,13 +9,14 @@ from typing import Any, final
 from attrs import define, field
 
 from llmstack.config.mistakes import Mistakes
-from llmstack.config.tables import EndpointTable
+from llmstack.config.tables import ConstantTable, EndpointTable
 from llmstack.endpoint import Endpoint
 from llmstack.errors import ConfigError
 from llmstack.estimators.cooling import CoolingBoard
 from llmstack.layers.translate import Translate
 from llmstack.messages import dispatch
 from llmstack.providers.anthropic import Anthropic
+from llmstack.providers.constant import Constant
 from llmstack.providers.key import Key, with_keys
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
@@ -34,19 +35,27 @@ class Endpoints:
     transport: Transport = field(factory=Transport, init=False)
 
     def build(
-        self, tables: Mapping[str, EndpointTable | None], said: Mapping[str, Any]
+        self,
+        tables: Mapping[str, EndpointTable | ConstantTable | None],
+        said: Mapping[str, Any],
     ) -> dict[str, Endpoint]:
         """Return the endpoints by name; *said* is what the file has there.
 
         In the place of one with mistakes is a stand-in, so that whoever names it is not wrong
         as well.
         """
-        return {
-            name: Endpoint(name, dispatch)
-            if table is None
-            else self._endpoint(name, table, said[name])
-            for name, table in tables.items()
-        }
+        return {name: self._built(name, table, said[name]) for name, table in tables.items()}
+
+    def _built(
+        self, name: str, table: EndpointTable | ConstantTable | None, said: Mapping[str, Any]
+    ) -> Endpoint:
+        match table:
+            case None:
+                return Endpoint(name, dispatch)
+            case ConstantTable():
+                return Endpoint(name, Translate()(Constant(table.text)), tags=table.tags)
+            case _:
+                return self._endpoint(name, table, said)
 
     def _endpoint(self, name: str, table: EndpointTable, said: Mapping[str, Any]) -> Endpoint:
         """Return the endpoint that *table* describes; callers of any dialect may ask it.

@@ -11,6 +11,7 @@ from attrs import Attribute, field, fields, frozen, validators
 from llmstack.endpoint import Capabilities, Endpoint, Price
 from llmstack.errors import ConfigError
 from llmstack.providers.anthropic.complete import OPERATIONS
+from llmstack.providers.constant import Constant
 from llmstack.providers.credential import Credential
 from llmstack.providers.key import Key
 from llmstack.providers.loopback import check_reach
@@ -19,7 +20,15 @@ from llmstack.providers.openai.operations import operations
 from llmstack.routers.keys import Keys
 
 
-__all__ = ["AdminTable", "EndpointTable", "KeyTable", "RouteTable", "ServerTable", "address"]
+__all__ = [
+    "AdminTable",
+    "ConstantTable",
+    "EndpointTable",
+    "KeyTable",
+    "RouteTable",
+    "ServerTable",
+    "address",
+]
 
 
 #: The operations of each format.
@@ -110,10 +119,20 @@ def _keys(_table: object, attribute: Attribute[Any], value: tuple[KeyTable, ...]
 
 @final
 @frozen(kw_only=True)
+class ConstantTable:
+    """``[endpoints.NAME]`` with ``provider = "constant"``: the same answer for everybody."""
+
+    provider: Literal["constant"]
+    text: str = field(validator=_as_in(Constant, "text"))
+    tags: frozenset[str] = frozenset()
+
+
+@final
+@frozen(kw_only=True)
 class EndpointTable:
     """``[endpoints.NAME]``: a model at a provider under a key."""
 
-    provider: Literal["anthropic", "openai"]
+    provider: Literal["anthropic", "constant", "openai"]
     base_url: str = field(validator=_as_in(OpenAI, "base_url"))
     api_key: Credential | None = field(default=None, validator=_as_in(OpenAI, "api_key"))
     keys: tuple[KeyTable, ...] | None = field(default=None, validator=_keys)

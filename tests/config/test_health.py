@@ -135,7 +135,7 @@ def test_a_stack_of_a_file_starts_and_ends_its_probes() -> None:
             text('use = "http_get"', '"eu", "bad"', 'bad = { provider = "x" }'),
             [
                 "4: endpoints.bad.base_url: is missing",
-                "4: endpoints.bad.provider: must be 'anthropic' or 'openai', not 'x'",
+                "4: endpoints.bad.provider: must be 'anthropic' or 'constant' or 'openai', not 'x'",
             ],
         ),
     ],

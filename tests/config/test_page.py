@@ -11,7 +11,7 @@ import attrs
 import llmstack as ls
 from llmstack.config.build import KEYS, LAYERS
 from llmstack.config.reading import NOT_IN_TOML
-from llmstack.config.tables import AdminTable, EndpointTable, KeyTable, ServerTable
+from llmstack.config.tables import AdminTable, ConstantTable, EndpointTable, KeyTable, ServerTable
 from tests.config.example import EXAMPLE
 from tests.config.test_settings import TABLES
 from tests.shape.source import ROOT
@@ -64,7 +64,8 @@ def row_of(field: attrs.Attribute[Any]) -> tuple[str, str, str]:
 
 def test_the_page_has_all_settings_and_no_others() -> None:
     """Each row once, as the classes have it."""
-    kinds = [ServerTable, AdminTable, EndpointTable, KeyTable, ls.Price, ls.Capabilities]
+    kinds = [ServerTable, AdminTable, ConstantTable, EndpointTable, KeyTable]
+    kinds += [ls.Price, ls.Capabilities]
     kinds += [*LAYERS.values(), *(kind for *_, kind in TABLES), ls.OneToken, ls.RetryRule]
     said = NOT_IN_TOML | {"endpoints"}
     fields = [a for kind in kinds for a in attrs.fields(attrs.resolve_types(kind)) if a.init]
