@@ -34,7 +34,7 @@ class Standing:
 
     *gate* is the role of the layer that says so, *reason* says why in words. What is down
     is worth another look at *ready_at*, in loop time, where that is known; and where it is
-    *soft*, it takes what insists. *disabled* is what somebody switched off.
+    *soft*, it takes what insists. *disabled* is what somebody switched off, or is not fit.
     """
 
     state: State = "up"

@@ -146,6 +146,24 @@ def test_what_is_said_of_a_member_is_said_of_the_group() -> None:
     assert "down" == both.state
 
 
+def test_a_member_that_is_not_fit_does_not_speak_for_its_group() -> None:
+    """The only key that may be used for the model is out of tokens; another one does not help."""
+    limited = ScriptedService([RateLimited(retry_after=20.0)])
+    one = Endpoint("one", limited, models={"m": "m"}, key="one")
+    other = Endpoint("other", echo, models={"n": "n"}, key="other")
+    stack = stack_of(Endpoint("group", stack_of(one, other)))
+
+    async def main() -> list[str]:
+        with pytest.raises(RateLimited):
+            await stack(Request("m"))
+        return [str(stack.standings(Request(model))["group"]) for model in ("m", "n", "")]
+
+    (m, n, any_model), _ = run_virtual(main())
+    assert m.startswith("down (one is down (cooldown: key one for m is put aside")
+    assert m.endswith("other is disabled (does not serve model 'm'))")
+    assert ["up", "up"] == [n, any_model]
+
+
 def test_a_key_without_a_model_counts_a_little() -> None:
     """One that may not be asked for some model is degraded, as long as no model is named."""
     eu = Endpoint("eu", ScriptedService([RateLimited(retry_after=20.0)]), key="one")

@@ -26,7 +26,7 @@ from llmstack.errors import ConfigError, LLMStackError, NotReady, Refused
 from llmstack.messages import Request
 from llmstack.order import Bound
 from llmstack.routers.agenda import Agenda
-from llmstack.routers.eligibility import MEMBERS_LEFT
+from llmstack.routers.eligibility import MEMBERS_LEFT, unfit
 from llmstack.routers.foresight import foreseen
 from llmstack.routers.plan import Plan
 from llmstack.routers.walk import Walk
@@ -211,6 +211,9 @@ class RouterService(Agenda):
         """Return the worst that is said of *endpoint*; of a group, what its best member is."""
         if not self.endpoints.is_enabled(endpoint.name):
             return SWITCHED_OFF
+        why = unfit(request, endpoint) if request.model else ""
+        if why:
+            return Standing("disabled", why)
         asked = request.to(endpoint, Attempt(endpoint.name, clock.now(), router=self))
         said = [standing_of(self.inner, asked)]
         if isinstance(endpoint.service, Stack):

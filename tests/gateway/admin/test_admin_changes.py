@@ -32,7 +32,7 @@ CIRCUIT: Final[list[Step]] = [
 SET: Final[list[Step]] = [
     ("endpoint", {**EU, "do": "disable"}, "us", "disabled"),
     ("endpoint", {**EU, "do": "enable"}, "eu", "up"),
-    ("endpoint", {**EU, "do": "reweight", "weight": 0}, "us", "up"),
+    ("endpoint", {**EU, "do": "reweight", "weight": 0}, "us", "disabled"),
     ("endpoint", {**EU, "do": "reweight", "weight": 2.5, "group": None}, "eu", "up"),
 ]
 CLEAR: Final[Step] = ("cooldown", {"do": "clear"}, "eu", "all")

@@ -58,7 +58,7 @@ def test_ready_tells_how_each_endpoint_stands_and_why() -> None:
     waits = [each[3] for each in facts]
     aside = "key k2 is put aside for 20 s more: by hand"
     assert [
-        ("down", "open: by hand", "circuit_breaker", waits[0], True),
+        ("down", "open: by hand", "circuit_breaker", waits[0], False),
         ("down", aside, "cooldown", waits[1], False),
         ("disabled", "is disabled", "", None, False),
         tuple(UP.values()),
