@@ -206,7 +206,7 @@ class Circuit:
         """Open for the next open time, or for the wait that the *cause* names, if longer."""
         named = getattr(cause and cause.error, "retry_after", None) or 0.0
         wait = self.times.open(now, chance=self.chance(), named=named)
-        self.phase = Phase("open", reason, now + wait, hard, now)
+        self.phase = Phase("open", reason, now + wait, hard, now if cause is None else -inf)
         self.permit = Permit(self.permit.generation + 1)
         return Turn("opened", reason, wait, hard)
 

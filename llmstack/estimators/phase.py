@@ -54,7 +54,7 @@ class Phase:
     reason: str
     until: float = inf
     hard: bool = False
-    since: float = -inf
+    since: float = -inf  # it was opened by hand
     out: int = 0
     good: int = 0
     bad: int = 0
@@ -62,7 +62,7 @@ class Phase:
     def wakes(self, now: float, sent: float) -> bool:
         """Whether it has been quiet for so long that one that insists may be a probe.
 
-        Nothing was *sent*, and it did not open: by hand that may be without a request.
+        Nothing was *sent*, and nobody opened it by hand, which may be without a request.
         """
         quiet = now - max(sent, self.since) >= SILENCE
         return self.hard and self.state == "open" and quiet

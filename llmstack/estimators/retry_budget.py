@@ -40,7 +40,6 @@ __all__ = ["Extra", "RetryBudget", "RetryBudgetStatistics"]
 TICKS: Final = 20
 #: One more than deposits live for: what was sent is remembered for a tick longer.
 SLOTS: Final = TICKS + 1
-NEVER: Final = -(1 << 62)  # a tick before every other
 
 
 def _ratio(value: float) -> tuple[int, int]:
@@ -85,7 +84,7 @@ class _Window:
     width: float  # of a tick
     fresh: int = 0  # calls that began in the newest tick
     until: float = -inf  # when that is over
-    _newest: int = NEVER
+    _newest: int = 0  # any will do, for there is nothing to forget before the first
     _earned: int = 0  # calls that began before it, in the last TICKS
     _spent: int = 0  # extra ones that wait, or were sent in the last SLOTS
     _begun: list[int] = field(factory=lambda: [0] * SLOTS)
@@ -110,6 +109,13 @@ class _Window:
         """Whether one more is earned."""
         earned = self.gain * (self._earned + self.fresh) + self.floor
         return earned >= self.price * (self._spent + 1)
+
+    @property
+    def gap(self) -> float:
+        """Seconds between calls that go out at half the pace of what is earned, or the floor's."""
+        granted = max(self.gain * self._earned / 2, self.floor)
+        seconds = self.price * self.width * TICKS
+        return inf if granted == 0 and seconds else seconds / (granted or 1)
 
     def spend(self) -> None:
         """Count one that waits."""
@@ -155,6 +161,7 @@ class RetryBudget:
     _extra: int = field(default=0, init=False, repr=False)
     _granted: int = field(default=0, init=False, repr=False)
     _refused: int = field(default=0, init=False, repr=False)
+    _next: float = field(default=-inf, init=False, repr=False)  # turn of whoever waits
     _share: tuple[int, int] = field(init=False, repr=False)
     _window: _Window = field(init=False, repr=False)
 
@@ -200,13 +207,32 @@ class RetryBudget:
             call = request
         self._calls.discard(id(call if type(call) is Call else request))
 
-    def withdraw(self, now: float, /) -> Extra | None:
-        """Grant an extra call, to be ended by whoever gets it; None if there is none left."""
+    def turn(self, at: float, /) -> float:
+        """Return when a call may go out that was not sent, and waits until *at*.
+
+        It costs nothing, but all that wait for one moment would be a spike: they go one after
+        another, at half the pace of extra calls, for which the other half is left.
+        """
+        return max(at, self._next)
+
+    def take(self, turn: float, now: float, /) -> None:
+        """Book that *turn*."""
+        if now >= self._window.until:
+            self._window.move_to(now)
+        self._next = turn + self._window.gap
+
+    def withdraw(self, now: float, /, *, elsewhere: bool = False) -> Extra | None:
+        """Grant an extra call, to be ended by whoever gets it; None if there is none left.
+
+        One that goes *elsewhere*, to an endpoint that this call has not asked, is no load for
+        those that fail: it is not held to the share of calls in flight, or an endpoint that
+        dies with a third of them would take most of its callers along.
+        """
         if now >= self._window.until:
             self._window.move_to(now)
         part, whole = self._share
         asked = self._extra + 1
-        fits = asked <= self.least or asked * whole <= part * len(self._calls)
+        fits = elsewhere or asked <= self.least or asked * whole <= part * len(self._calls)
         if not (fits and self._window.allows):
             self._refused += 1
             return None

@@ -180,7 +180,8 @@ class _Course:
             return False
         told = log.bind(attempt=self.attempt, endpoint=fault.endpoint, error=type(error).__name__)
         if self.failure or not refused:  # so that what is sent now is sent again
-            self.extra = self.budget.withdraw(clock.now())
+            away = fault.elsewhere and fault.untried > 0
+            self.extra = self.budget.withdraw(clock.now(), elsewhere=away)
             if self.extra is None:
                 told.warning("retry.over_budget")
                 return False
@@ -199,9 +200,7 @@ class _Course:
             room = min(settings.patience - self.waited, deadline - now - least)
             gate = until_ready(fault, now, least, room)
             if gate is not None:
-                self.wait = gate
-                self.waited += gate
-                return True
+                return self._in_turn(now + gate, now, room)
         self.attempt += 1
         if not (fault.unsent or settings.idempotent(request)):
             return False
@@ -218,6 +217,16 @@ class _Course:
         )
         self.wait = wait or 0.0
         return wait is not None
+
+    def _in_turn(self, opens: float, now: float, room: float) -> bool:
+        """Whether *room* holds the turn of this call, of all that wait for a gate that *opens*."""
+        turn = self.budget.turn(opens)
+        if turn - now > room:
+            return False
+        self.budget.take(turn, now)
+        self.wait = turn - now
+        self.waited += self.wait
+        return True
 
     def sends(self) -> None:
         """Note that the next attempt goes out."""

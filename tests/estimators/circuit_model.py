@@ -127,7 +127,10 @@ class Past:
         return level
 
     def is_silent(self, now: float) -> bool:
-        return all(now - entry.at >= 5 for entry in self.log if entry.what in {"sent", "opened"})
+        """Nobody has sent anything for a while, nor has an operator opened it."""
+        by_hand = [e for e in self.log if e.what == "opened" and e.call < 0]
+        sent = [e for e in self.log if e.what == "sent"]
+        return all(now - entry.at >= 5 for entry in [*sent, *by_hand])
 
     def answer(self, now: float, draw: float, *, asks: str, allowed: bool) -> tuple[object, ...]:
         """What a request gets: "probe" or "pass", or a refusal, its softness and its end."""
@@ -165,7 +168,7 @@ class Past:
         self.log.append(Entry("learned", now, call, probe, verdict == "bad"))
         turn = "".join(self.turn())
         if turn == "opened":
-            self.open(now, draw, named, hard=is_total(self.bads(self.log)))
+            self.open(now, draw, named, hard=is_total(self.bads(self.log)), call=call)
         elif turn:
             self.log.append(Entry(turn, now))
         elif self.state == "closed" and verdict == "slow":
@@ -185,9 +188,11 @@ class Past:
         elif sum(e.probe and e.bad for e in mine) >= self.probes.failures:
             yield "opened"
 
-    def open(self, now: float, draw: float, named: float = 0.0, *, hard: bool = True) -> None:
+    def open(
+        self, now: float, draw: float, named: float = 0.0, *, hard: bool = True, call: int = -1
+    ) -> None:
         wait = max(nominal(self.level(now)) * (0.5 + draw / 2), min(named, 300))
-        self.log.append(Entry("opened", now, wait=wait, hard=hard))
+        self.log.append(Entry("opened", now, call, wait=wait, hard=hard))
 
 
 def left(level: int, health: float) -> int:
