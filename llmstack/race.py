@@ -68,7 +68,7 @@ class Race(Generic[T]):
             with alarm:
                 return await self.ask()
         except Exception as error:
-            if self._second is None or self.classify(error) is None:
+            if self._second is None or self._is_final(error):
                 raise
             failures.append(error.with_traceback(None))
         finally:
@@ -137,6 +137,14 @@ class Race(Generic[T]):
         """Wake whoever waits for the first call still, if the second has answered."""
         if self._first is not None and not second.cancelled() and second.exception() is None:
             self._first.ring()
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether the first call leaves with *error* though there is a second one.
+
+        A bug, or what is wrong with the request: without the second it would be the answer.
+        """
+        fault = self.classify(error)
+        return fault is None or not (fault.again or fault.elsewhere)
 
 
 def _close(replies: list[Any]) -> None:

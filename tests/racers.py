@@ -7,15 +7,20 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeVar
 
-from llmstack.errors import ConcurrencyFull, Overloaded, classify
+from llmstack.errors import BadRequest, ConcurrencyFull, Overloaded, classify
 from llmstack.race import Race, SecondCall
 from llmstack.testing.virtual import run_virtual
 
 
 T = TypeVar("T")
 
-ACTS: Final = ("ok", "failed", "refused", "bug")
-NAMES: Final = {"failed": "Overloaded", "refused": "ConcurrencyFull", "bug": "Bug"}
+ACTS: Final = ("ok", "failed", "refused", "fault", "bug")
+NAMES: Final = {
+    "failed": "Overloaded",
+    "refused": "ConcurrencyFull",
+    "fault": "BadRequest",
+    "bug": "Bug",
+}
 
 
 def timed(main: Coroutine[Any, Any, T]) -> tuple[T, float]:
@@ -53,6 +58,7 @@ class Calls:
         self.errors: dict[str, list[Exception]] = {
             "failed": [Overloaded("one"), Overloaded("two")],
             "refused": [ConcurrencyFull("one"), ConcurrencyFull("two")],
+            "fault": [BadRequest("one"), BadRequest("two")],
             "bug": [Bug("one"), Bug("two")],
         }
 

@@ -27,7 +27,7 @@ def expected(
     last, early = sorted([(at, "one", act), (then, "two", other)], reverse=True)
     gives_way = last[2] == "refused" and early[2] != "refused"
     ways = [(leaves, "cancelled")]
-    ways += [(at, said_by("one", act))] if act in {"ok", "bug"} else []
+    ways += [(at, said_by("one", act))] if act in {"ok", "fault", "bug"} else []
     ways += [(then, "two")] if other == "ok" else []
     ways += [(last[0], said_by(*(early if gives_way else last)[1:]))] if other != "ok" else []
     when, said = min(ways)
@@ -48,6 +48,8 @@ leaving = st.integers(0, 12).map(lambda n: n + 0.25) | st.just(99.0)
 @example(("failed", 2.125), ("refused", 3.0), 1, 99.0)
 @example(("refused", 2.125), ("failed", 0.0), 1, 99.0)
 @example(("bug", 2.125), ("failed", 0.0), 1, 99.0)
+@example(("fault", 2.125), ("ok", 3.0), 1, 99.0)
+@example(("ok", 4.125), ("fault", 1.0), 1, 99.0)
 @example(("failed", 2.125), ("bug", 0.0), 1, 99.0)
 def test_every_order_of_two_ends_and_a_cancel(
     first: tuple[str, float], second: tuple[str, float], delay: int, leaves: float

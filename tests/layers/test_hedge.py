@@ -31,7 +31,8 @@ from tests.racers import timed
         ([("ok", 1.5), ("ok", 1.0)], "ok 1", 1.5, 2, {"sent": 1, "lost": 1}),
         ([("busy", 0.5)], "busy 1", 0.5, 1, {}),
         ([("busy", 1.5), ("ok", 1.0)], "ok 2", DELAY + 1.0, 2, {"sent": 1, "won": 1}),
-        ([("wrong", 1.5), ("ok", 1.0)], "ok 2", DELAY + 1.0, 2, {"sent": 1, "won": 1}),
+        ([("wrong", 1.5), ("ok", 1.0)], "wrong 1", 1.5, 2, {"sent": 1, "lost": 1}),
+        ([("ok", 9.0), ("wrong", 1.0)], "ok 1", 9.0, 2, {"sent": 1, "failed": 1}),
         ([("ok", 9.0), ("busy", 1.0)], "ok 1", 9.0, 2, {"sent": 1, "failed": 1}),
         ([("busy", 9.0), ("failed", 1.0)], "busy 1", 9.0, 2, {"sent": 1, "failed": 1}),
         ([("busy", 1.5), ("failed", 1.0)], "failed 2", 1.98, 2, {"sent": 1, "failed": 1}),
@@ -46,7 +47,10 @@ from tests.racers import timed
 def test_the_first_success_is_the_answer(
     lines: list[Line], said: str, took: float, asked: int, counts: dict[str, int]
 ) -> None:
-    """After the delay a second call; a failure waits for the other; a refusal was never sent."""
+    """After the delay a second call; a failure waits for the other; a refusal was never sent.
+
+    W-LL-31: what is wrong with the request is wrong with it anywhere, and ends both.
+    """
     found, _ = timed(after(lines))
 
     assert (said, took, [0.0, DELAY][:asked], counts) == found
