@@ -74,8 +74,7 @@ class Window:
         return total, bad
 
     def clear(self) -> None:
-        """Forget all outcomes."""
-        self._advance(self._newest + self.buckets)
+        """Forget all outcomes: every bucket is out of the window of whatever comes next."""
         self._newest = NEVER
 
     def _advance(self, tick: int) -> None:

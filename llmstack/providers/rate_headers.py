@@ -115,8 +115,8 @@ def _facts(words: tuple[str, ...], said: Mapping[str, str], now: Parsed) -> Rate
     windows = [_seconds(word) for word in rest if word not in _UNITS]
     if None in windows:
         return None
-    # The tokens of the input are narrower than tokens of any kind.
-    units = sorted((_UNITS[word] for word in rest if word in _UNITS), key="tokens".__eq__)
+    # The tokens of the input are narrower than tokens of any kind, the last of the alphabet.
+    units = sorted(_UNITS[word] for word in rest if word in _UNITS)
     unit, window = (units or [_FAMILIES[family]])[0], largest(windows)
     limit, remaining = _of_plan(said) if unit == "share" else _of_count(said)
     reset = largest(moment(part, now) for part in said.get("reset", "").split(","))

@@ -84,6 +84,13 @@ def test_decorrelated_waits_grow_from_one_another() -> None:
     assert [0.0, 2.0, 3.5, 1.0, 3.0, 9.0, 20.0] == list(waits)
 
 
+def test_the_first_decorrelated_wait_follows_none() -> None:
+    """It is drawn between the base and three times that."""
+    backoff = Backoff(0.125, 20.0, "decorrelated")
+
+    assert [0.125, 0.375] == [backoff.after(1, chance=chance) for chance in (0.0, 1.0)]
+
+
 @given(named=st.floats(0, 1e6), chance=chances)
 @example(20.0, 1.0)
 @example(5.0, 1.0)

@@ -80,7 +80,7 @@ def test_a_usual_time(first: list[float], later: list[float]) -> None:
 
 @pytest.mark.parametrize(("seconds", "slow"), [(0.49, False), (0.5, True), (9.0, True)], ids=str)
 def test_nothing_below_the_floor_is_slow(seconds: float, slow: bool) -> None:  # noqa: FBT001
-    """CB-8, mended: a tenfold of next to nothing is next to nothing."""
+    """CB-8, mended, W-LK-18: a tenfold of next to nothing is next to nothing."""
     usual = UsualTime(floor=0.5)
     for _ in range(100):
         usual.add(logarithm(0.01))
@@ -126,3 +126,38 @@ def test_it_keeps_no_times_once_it_knows() -> None:
         held.append(len(usual._first))
 
     assert [*range(1, 100), *[0] * 201] == held
+
+
+def learnt(logarithms: list[float]) -> UsualTime:
+    usual = UsualTime(0.0)
+    for x in logarithms:
+        usual.add(x)
+    return usual
+
+
+def test_the_median_is_the_fiftieth_of_a_hundred() -> None:
+    """Twice that is slow, where nearly all take less."""
+    usual = learnt([log(1 + n / 100) for n in range(100)])
+
+    assert pytest.approx(2 * 1.49) == usual.seconds
+
+
+def test_a_step_is_a_part_of_the_spread() -> None:
+    """Of what lies between the 25th and the 76th of a hundred; the 95th takes it."""
+    usual = learnt([n / 10 for n in range(100)])
+    before = usual.seconds
+    usual.add(20.0)
+
+    assert pytest.approx(exp(9.4)) == before
+    assert pytest.approx(exp(9.4 + 0.95 * 0.02 / 1.349 * (7.5 - 2.4))) == usual.seconds
+
+
+def test_what_takes_as_long_is_not_slow() -> None:
+    """Nor does it make the usual time longer: only what takes longer does."""
+    usual = learnt([0.0] * 100)
+    high = learnt([0.0] * 94 + [3.0] * 6)
+    before = high.seconds
+    high.add(3.0)
+
+    assert [False, True] == [usual.is_slow(log(seconds)) for seconds in (2.0, 2.001)]
+    assert before > high.seconds

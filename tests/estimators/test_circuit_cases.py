@@ -75,7 +75,7 @@ def total(machine: Circuit, now: float = 0.0) -> Circuit:
         (3, "", ""),  # EA-1
         (3, "FF", "cc"),  # EA-2
         (3, "FFF", "cco"),  # EA-3, LC-1
-        (3, "FSFSF", "ccccc"),  # EA-8, as the words say and not the code
+        (3, "FSFSF", "ccccc"),  # EA-8, W-EA-3: as the words say and not the code
         (3, "FFSFF", "ccccc"),  # LC-6
         (5, "S" * 105, "c" * 105),  # CB-1
         (5, "F" + "S" * 9, "c" * 10),  # CB-2, reversed: one failure does not open
@@ -92,7 +92,7 @@ def test_closed(row: int, script: str, states: str) -> None:
 
 
 def test_every_other_failure_opens_by_ratio() -> None:
-    """Half of all calls fail, and never two in a row: the ratio sees it."""
+    """W-LL-26: half of all calls fail, and never two in a row; the ratio sees it."""
     machine = circuit(policy=FailureRatio(0.5, volume=10))
 
     assert "ccccccccco" == play(machine, "SFSFSFSFSF")
@@ -100,7 +100,7 @@ def test_every_other_failure_opens_by_ratio() -> None:
 
 @pytest.mark.parametrize("late", ["S", "F"])
 def test_late_results_change_nothing(late: str) -> None:
-    """EA-4 reversed, CB-10, LC-5: calls of an older generation only give their permits back."""
+    """EA-4 reversed, CB-10, LC-5, W-LL-23: an older generation only gives its permits back."""
     machine = circuit()
     old = [machine.admit(0.0) for _ in range(20)]
     total(machine)
@@ -127,7 +127,7 @@ def test_ten_failures_at_once_open_it_once() -> None:
 
 
 def test_half_opens_by_time_and_a_good_probe_closes() -> None:
-    """LC-2, LC-3, LC-4, CB-12 reversed: at *ready_at*, and not a moment before."""
+    """LC-2, LC-3, LC-4, CB-12 reversed, W-LK-15: at *ready_at*, and not a moment before."""
     machine = total(circuit())
 
     assert ("hard", "hard") == (is_refused(machine, 0.0), is_refused(machine, 2.4375))
@@ -152,7 +152,7 @@ def test_a_failing_probe_opens_again_for_longer() -> None:
 
 
 def test_fifty_at_once_and_one_is_the_probe() -> None:
-    """LC-10: whoever asks while the probe is out is refused, without a time to come back."""
+    """LC-10, W-LL-24, W-EA-5: while the probe is out all are refused, and nobody knows how long."""
     machine = total(circuit())
     answers = [is_refused(machine, 2.5) for _ in range(50)]
 
@@ -208,7 +208,7 @@ NEUTRAL: list[BaseException] = [
 
 @given(st.lists(st.sampled_from(NEUTRAL), max_size=30))
 def test_neutral_outcomes_change_nothing(errors: list[BaseException]) -> None:
-    """P-CB-7, LC-7, LC-13: whom the endpoint is not to blame for; a cancel, a refusal, a bug."""
+    """P-CB-7, LC-7, LC-13, U-4, W-LK-14: what is no fault of the endpoint; a cancel, a bug."""
     machine = circuit(1)
     new = machine.statistics()
     for error in errors:
@@ -220,7 +220,7 @@ def test_neutral_outcomes_change_nothing(errors: list[BaseException]) -> None:
 
 @pytest.mark.parametrize("error", NEUTRAL, ids=lambda error: type(error).__name__)
 def test_a_neutral_probe_is_not_spent(error: BaseException) -> None:
-    """LC-11: it stays half-open, and the next request is a probe."""
+    """LC-11, W-LL-27: it stays half-open, and the next request is a probe."""
     machine = total(circuit())
     machine.settle(machine.admit(2.5), Outcome.of(error, 3.0), 3.0)
 

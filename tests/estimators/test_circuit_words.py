@@ -187,3 +187,14 @@ def test_no_generation_comes_back() -> None:
 
     assert [0, 0] == [machine.statistics().recent for machine in (halved, closed)]
     assert ["half_open", "closed"] == [machine.state for machine in (halved, closed)]
+
+
+def test_a_failure_is_no_request() -> None:
+    """Where all were sent long before they failed, a hard opening is awake at once."""
+    machine = circuit()
+    permits = [machine.admit(0.0) for _ in range(5)]
+    for permit in permits:
+        machine.settle(permit, bad(10.0), 10.0)
+
+    assert "soft" == is_refused(machine, 10.0)
+    assert machine.statistics().hard

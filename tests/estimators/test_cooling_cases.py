@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmstack.errors import AuthFailed, CoolingDown, LLMStackError, Overloaded, RateLimited
-from llmstack.estimators.cooling import CoolingBoard
+from llmstack.estimators.cooling import Aside, CoolingBoard, named_wait
 from llmstack.estimators.scope import Place, Where
 
 
@@ -127,3 +127,89 @@ def test_a_class_of_errors_is_named_once() -> None:
     (aside,) = board.statistics().values()
 
     assert ("Overloaded, AuthFailed", True) == (aside.reason, aside.probing)
+
+
+def test_what_is_sent_away_is_counted() -> None:
+    """By each fact that is in the way, and once by the board."""
+    board = CoolingBoard()
+    put(board, Overloaded(), 50.0)
+    before = board.statistics()
+    for _ in range(3):
+        refusal(board)
+    put(board, AuthFailed(), 50.0)
+    refusal(board)
+
+    assert [0] == [aside.refused for aside in before.values()]
+    assert [4, 1] == [aside.refused for aside in board.statistics().values()]
+    assert 4 == board.refused
+
+
+def test_what_is_put_aside_is_told_whole() -> None:
+    """For each scope, by what is worst of its facts; with the probes that are out."""
+    board = CoolingBoard()
+    put(board, Overloaded(), 50.0)
+    put(board, AuthFailed(), 3.0)
+    board.admit(EU, 103.0, insists=True)
+
+    assert {
+        Where("endpoint", "eu"): Aside(
+            "Overloaded", 150.0, soft=True, probing=False, out=0, times=1, refused=0
+        ),
+        Where("key", "k"): Aside(
+            "AuthFailed", 103.0, soft=False, probing=True, out=1, times=1, refused=0
+        ),
+    } == board.statistics()
+
+
+def test_another_request_may_be_the_probe() -> None:
+    """Once the one that was is back, and nothing came of it."""
+    board = CoolingBoard()
+    put(board, AuthFailed(), 3.0)
+    permit = board.admit(EU, 103.0, insists=False)
+    assert refusal(board, 103.0).ready_at is None
+    board.settle(permit)
+
+    assert board.admit(EU, 103.0, insists=False)
+
+
+def test_whoever_insisted_ends_nothing_that_failed_since() -> None:
+    """However often it did, and also if it was forgotten after that."""
+    board = CoolingBoard()
+    put(board, Overloaded(), 50.0)
+    first = board.admit(EU, 100.0, insists=True)
+    put(board, Overloaded(), 50.0)
+    second = board.admit(EU, 100.0, insists=True)
+    put(board, Overloaded(), 50.0)
+
+    assert [[], []] == [board.answered(permit) for permit in (first, second)]
+    assert 1 == len(board.clear())
+    assert [[], []] == [board.answered(permit) for permit in (first, second)]
+
+
+def test_what_is_cleared_once_is_no_more() -> None:
+    """Whoever insisted while it was there ends nothing; and what is not there is not cleared."""
+    board = CoolingBoard()
+    put(board, Overloaded(), 50.0)
+    permit = board.admit(EU, 100.0, insists=True)
+    put(board, Overloaded(), 50.0)
+    cleared = board.clear([Where("endpoint", "us"), Where("endpoint", "eu")])
+
+    assert ["Overloaded"] == [fact.reason for fact in cleared]
+    assert [] == board.answered(permit)
+    assert [] == board.clear([Where("endpoint", "eu")])
+
+
+def test_what_is_put_aside_again_is_the_same_fact() -> None:
+    """It is told with either failure."""
+    board, error = CoolingBoard(), Overloaded()
+    assert error.cools is not None
+    first, second = (board.learn(EU, error, error.cools, 100.0, 5.0) for _ in range(2))
+
+    assert (True, False) == (first.began, second.began)
+    assert first.fact is second.fact
+
+
+@pytest.mark.parametrize(("named", "wait"), [(None, 0.0), (-1.0, 0.0), (0.0, 0.0), (2.5, 2.5)])
+def test_a_wait_is_named_or_nothing(named: float | None, wait: float) -> None:
+    """What is below nothing is none either."""
+    assert wait == named_wait(Overloaded(retry_after=named))

@@ -188,7 +188,7 @@ KINDS: Final = ["lognormal .5", "lognormal 1", "pareto", "stragglers", "constant
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_healthy_endpoint_does_not_trip(kind: str) -> None:
-    """Of either sum, in 20 000 calls that are learned from, whatever their times are like."""
+    """W-LK-17: neither sum, in 20 000 calls that are learned from, whatever their times."""
     detector = Cusum().detector()
 
     samples = islice(healthy(kind, 1, failing=0.01), 20_000)
@@ -306,6 +306,24 @@ def test_how_often_it_fails_is_learned(good: int, row: int) -> None:
     """Where hardly a call fails, four failures in a row trip it, and not six."""
     detector = Cusum(slow=False).detector()
     assert not any(detector.add(0.0, QUICK) for _ in range(good))
+
+    assert row == needed(detector, repeat(BAD))
+
+
+@pytest.mark.parametrize(("good", "row"), [(99, 4), (100, 3)], ids=str)
+def test_what_is_learned_holds_from_the_next_call_on(good: int, row: int) -> None:
+    """The hundredth call makes a failure weigh more, and the failure behind it does."""
+    detector = Cusum(calls=854, slow=False).detector()
+    assert not any(detector.add(0.0, QUICK) for _ in range(good))
+
+    assert row == needed(detector, repeat(BAD))
+
+
+@pytest.mark.parametrize(("good", "row"), [(99, 4), (100, 3)], ids=str)
+def test_calls_are_learned_while_the_sum_is_no_more_than_half(good: int, row: int) -> None:
+    """Of those behind two failures all but two are, so the hundredth is the 102nd of all."""
+    detector = Cusum(calls=773, slow=False).detector()
+    assert not any(detector.add(0.0, sample) for sample in [BAD] * 2 + [UNTIMED] * good)
 
     assert row == needed(detector, repeat(BAD))
 

@@ -173,6 +173,26 @@ def test_a_reading_ends_with_its_windows() -> None:
     assert [Wait(near(1.0), near(1.0))] * 2 + [None] == found
 
 
+def test_what_was_cut_off_begins_a_window_too() -> None:
+    """It counts as long as the answers behind it."""
+    times = HedgeDelay()
+    times.add(1.0, 0.0)
+    for _ in range(10):
+        times.add_censored(50.0, 61.0)
+    for _ in range(30):
+        times.add(1.0, 62.0)
+
+    assert Wait(near(50.0), near(1.0)) == times.read(125.0)
+
+
+def test_one_sample_may_be_enough() -> None:
+    """If the settings say so."""
+    times = HedgeDelay(samples=1, spread=1.0)
+    times.add(3.0, 0.0)
+
+    assert Wait(near(3.0), near(3.0)) == times.read(0.0)
+
+
 def test_may_always_be_dropped() -> None:
     """A map that is full may forget it: it is soon learnt again."""
     assert learnt(HedgeDelay(), 20, 10.0).idle

@@ -43,7 +43,7 @@ def test_each_opening_in_a_row_is_twice_as_long(base: float, chances: list[float
 def test_each_nominal_time_of_health_takes_one_back(
     base: float, openings: int, quarters: int
 ) -> None:
-    """So many levels are gone as their nominal times fit into the time of health."""
+    """W-LL-22: so many levels are gone as their nominal times fit into the time of health."""
     times = OpenTimes(base, 30.0)
     for _ in range(openings):
         times.open(0.0, chance=0.0)

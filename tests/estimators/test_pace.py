@@ -37,6 +37,7 @@ def model(acts: list[Act]) -> list[float | None]:
 
 @given(acts)
 @example([15, (80, 15), 1])
+@example([(80, 9), 7, (10, 7), 1])
 @example([(79, 15), 1])
 @example([(60, 9), (21, 7), None, 0, (10, 1), 15])
 @example([(0, 9), (0, 9), None])

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.estimators.ramp import Ramp
+from llmstack.standing import Standing
 
 
 moments = st.integers(0, 64).map(float)
@@ -37,3 +38,16 @@ def test_all_pass_where_there_is_none(now: float) -> None:
     none.begin(5.0)
 
     assert [1.0] * 3 == [ramp.share(now) for ramp in (new, stopped, none)]
+
+
+def test_says_how_it_stands() -> None:
+    """While it goes on, by the share that passes; before and behind it there is nothing to say."""
+    ramp = Ramp(30.0)
+    before = ramp.standing(0.0)
+    ramp.begin(0.0)
+
+    assert [None, None] == [before, ramp.standing(30.0)]
+    assert [
+        Standing("degraded", f"closed just now, and {share} of the calls pass")
+        for share in ("10%", "50%", "100%")
+    ] == [ramp.standing(now) for now in (0.0, 15.0, 29.9)]

@@ -260,6 +260,62 @@ def test_a_time_that_is_over_is_forgotten_the_earlier() -> None:
     assert budget.withdraw(13.0) is None
 
 
+@pytest.mark.parametrize("start", [-10.0, 0.0, 1000.0], ids=str)
+def test_a_tick_begins_at_its_first_moment(start: float) -> None:
+    """What is entered or sent at the end of one belongs to the next, wherever time began."""
+    earns, sends = RetryBudget(1.0, 0), RetryBudget(0, 0.1)
+    earns.begin("one", start)
+    earns.begin("other", start + 0.5)
+    extra = sends.withdraw(start + 0.25)
+    assert extra is not None
+    sends.send(extra, start + 0.5)
+
+    earned = earns.withdraw(start + 10.0)
+    assert earned is not None
+    earns.give_back(earned)
+    assert earns.withdraw(start + 10.5) is None
+    assert sends.withdraw(start + 10.5) is None
+    assert sends.withdraw(start + 11.0) is not None
+
+
+@pytest.mark.parametrize("at", [-0.25, 0.0, 0.25], ids=str)
+def test_a_tick_is_cut_off_downwards(at: float) -> None:
+    """A moment is in the tick that began last, below 0 too."""
+    budget = RetryBudget(1.0, 0)
+    budget.begin("one", at)
+
+    assert (at < 0) == (budget.withdraw(9.75) is None)
+
+
+def test_a_tick_whose_end_is_rounded() -> None:
+    """Of twenty to two seconds the fifth ends at .5, which is in it: it is begun anew each time."""
+    now, later = RetryBudget(1.0, 0, ttl=2.0), RetryBudget(1.0, 0, ttl=2.0)
+    for n in range(3):
+        now.begin(n, 0.5)
+        later.begin(n, 0.5)
+
+    assert [True] * 3 + [False] == [now.withdraw(0.5) is not None for _ in range(4)]
+    assert later.withdraw(9.0) is None
+
+
+def test_time_that_goes_back_is_no_new_tick() -> None:
+    """What was sent since is remembered."""
+    budget = RetryBudget(0, 0.1)
+    extra = budget.withdraw(3.0)
+    assert extra is not None
+    budget.send(extra, 3.0)
+    budget.begin("one", 2.75)
+    budget.begin("other", 3.0)
+
+    assert budget.withdraw(3.0) is None
+
+
+def test_a_new_budget_has_earned_nothing() -> None:
+    """Where there is no floor, nothing is granted before the first call; a short ttl is one too."""
+    assert RetryBudget(1.0, 0).withdraw(0.0) is None
+    assert RetryBudget(1.0, 0, ttl=0.5).withdraw(0.0) is None
+
+
 @pytest.mark.parametrize(("back", "late"), [(5.0, False), (10.0, False), (10.5, True), (30, True)])
 def test_p_rt_9_what_comes_back_late_is_not_counted_twice(back: float, *, late: bool) -> None:
     """P-RT-9: given back in its window it makes room for one; when it is forgotten, for none."""

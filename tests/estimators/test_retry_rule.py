@@ -111,7 +111,9 @@ def test_a_bad_setting_names_its_field(name: str, value: Any) -> None:  # noqa: 
 
 
 def test_the_least_that_a_setting_can_be() -> None:
-    """One attempt, never again, and a cap without end."""
+    """One attempt, never again, and a cap without end; of seconds, a part of one."""
     least = RetryRule(attempts=1, again=0, cap=float("inf"))
+    short = RetryRule(base=0.25, cap=0.5)
 
     assert (1, 0, None) == (least.attempts, least.again, least.base)
+    assert (0.25, 0.5) == (short.base, short.cap)

@@ -45,3 +45,8 @@ def test_what_is_put_aside_can_be_said() -> None:
     assert "key k" == str(Where("key_model", "k"))
     assert "key 3 for m" == str(Where("key_model", 3, "m"))
     assert "the service" == str(Where("endpoint", None))
+
+
+def test_what_is_not_said_of_a_place_is_nothing() -> None:
+    """Neither a model nor a key nor an account."""
+    assert Place("eu", "", "", "") == Place("eu")

@@ -129,6 +129,14 @@ def test_the_ends_of_the_scale(given_: float, kept: float) -> None:
         assert pytest.approx(kept, rel=0.0201) == value
 
 
+def test_a_day_is_the_longest() -> None:
+    """To a thousandth of a second, in a sketch that tells such times apart."""
+    sketch = Sketch(error=1e-8)
+    sketch.add(100_000.0)
+
+    assert pytest.approx(86_400.0, abs=1e-3) == curve(sketch)[0][0]
+
+
 def test_what_it_holds_is_bounded() -> None:
     """A hundred thousand durations of all sizes are fewer than 460 numbers, and counted."""
     dice = Random(1)

@@ -127,7 +127,7 @@ def test_weight_zero_gets_no_turn(weights: dict[str, int], before: list[dict[str
 def test_nobody_to_take_a_turn(weights: dict[str, float]) -> None:
     """Without a positive weight there is no turn, and nothing is booked."""
     machine = SmoothWrr()
-    with pytest.raises(ValueError, match="no weight is positive"):
+    with pytest.raises(ValueError, match=r"^no weight is positive$"):
         machine.take(weights)
 
     assert {} == machine.credit
@@ -251,3 +251,12 @@ def test_a_turn_of_weight_zero_fills_no_purse() -> None:
     machine.take({"a": 1, "b": 0, "c": 2})
 
     assert {"a": {"c": 1}} == machine.earned
+
+
+def test_who_has_no_weight_is_not_known() -> None:
+    """Neither by a turn nor by one that is undone, so nothing of what others leave falls to it."""
+    wrr, weights = SmoothWrr(), {"a": 1.0, "none": 0.0, "b": 1.0}
+    taken = wrr.take(weights)
+    wrr.untake(taken, weights)
+
+    assert {"a", "b"} == set(wrr.credit)

@@ -272,6 +272,19 @@ def test_bad_settings_name_the_field(policy: type[TripPolicy], field: str, value
         policy(**{field: value})
 
 
+def test_settings_may_be_small() -> None:
+    """What is above the bound is no less right for being close to it."""
+    assert 0.5 == FailureRatio(seconds=0.5).seconds
+    assert 0.5 == Cusum(relearn=0.5).relearn
+    assert 2 == Cusum(calls=2).calls
+
+
+def test_what_is_not_said() -> None:
+    """A sample without a name has none, and calm is not learned anew."""
+    assert "" == Sample(bad=True).what
+    assert Calm("quick", relearned=False) == Calm("quick")
+
+
 def test_defaults() -> None:
     """What a user gets who says nothing."""
     assert 5 == ConsecutiveFailures().failures

@@ -13,7 +13,7 @@ from llmstack.estimators.window import LastN, Window
 
 
 Script = list[tuple[float, bool]]
-moments = st.integers(0, 60).map(lambda quarters: quarters / 4)
+moments = st.integers(-20, 60).map(lambda quarters: quarters / 4)
 scripts = st.lists(st.tuples(moments, st.booleans()), max_size=25)
 windows = st.builds(Window, seconds=st.floats(0.3, 12), buckets=st.integers(1, 7))
 
@@ -35,6 +35,7 @@ def model(window: Window, script: Script, now: float) -> tuple[int, int]:
 @example(Window(10.0), [(0.5, True), (6.0, False)], [6.0, 9.75, 10.0, 15.75, 16.0])
 @example(Window(10.0), [(9.0, True), (0.0, True)], [9.0, 0.0, 18.75, 19.0])
 @example(Window(10.0), [(0.0, True), (19.5, False), (30.0, True)], [19.0, 30.0])
+@example(Window(10.0), [(-20.5, True), (-11.0, False)], [-20.0, -11.0, -10.5, -1.0])
 def test_counts_as_the_list_does(window: Window, script: Script, looks: list[float]) -> None:
     """After each outcome, at any moment, in any order of time, looked at or not."""
     for n, (at, bad) in enumerate(script):
@@ -80,6 +81,19 @@ def test_what_it_holds_is_bounded() -> None:
     assert (10, 5) == window.read(9_999.0)
     assert [1] * 10 == window._counts
     assert 5 == sum(window._bads)
+
+    last = LastN(3)
+    for _ in range(10_000):
+        last.add(bad=True, what="Lost")
+    assert ["Lost"] * 3 == list(last._names)
+
+
+def test_a_failure_needs_no_name() -> None:
+    """It is counted all the same."""
+    last = LastN()
+    last.add(bad=True)
+
+    assert "1 of the last 1 calls failed: " == last.says()
 
 
 @given(size=st.integers(1, 40), outcomes=st.lists(st.booleans(), max_size=90))

@@ -81,6 +81,21 @@ def test_an_anomaly_of_twenty(seconds: float, slow: bool) -> None:  # noqa: FBT0
     assert slow == any(said)
 
 
+@pytest.mark.parametrize(("row", "words"), [(1, "1 good call"), (2, "2 good calls")])
+def test_so_many_in_a_row_are_said(row: int, words: str) -> None:
+    """In words that fit."""
+    said = play(LatencyZScore(row=row).detector(), [0.1] * 30 + [0.5] * row)
+
+    trip = said[-1]
+    assert isinstance(trip, Trip)
+    assert trip.reason.startswith(f"{words} in a row took longer than 0.1")
+
+
+def test_one_failure_may_be_enough() -> None:
+    """If the settings say so."""
+    assert LatencyZScore(failures=1).detector().add(0.0, Sample(bad=True))
+
+
 def test_one_call_is_no_trip_and_three_are() -> None:
     """CB-2, mended: an outlier after a good baseline is one slow call."""
     detector = LatencyZScore().detector()
@@ -92,7 +107,7 @@ def test_one_call_is_no_trip_and_three_are() -> None:
 
 
 def test_nothing_is_slow_before_there_are_enough() -> None:
-    """Thirty by default; of seven calls none could be 2.5 deviations from their own average."""
+    """W-LK-16: of seven calls none could be 2.5 deviations from their own average; so thirty."""
     few, enough = LatencyZScore(row=1).detector(), LatencyZScore(row=1).detector()
 
     assert not any(play(few, [*[1.0] * 29, 1000.0]))
@@ -142,7 +157,7 @@ def test_a_closed_circuit_begins_anew_and_knows_what_is_usual() -> None:
 
 
 def test_sums_forget_what_the_window_forgets() -> None:
-    """After twenty thousand calls, the bound is that of the last ten."""
+    """W-LK-19: after twenty thousand calls, the bound is that of the last ten."""
     detector = LatencyZScore(least=10, history=10, row=1).detector()
     play(detector, [0.5, 1.0, 2.0, 4.0, 8.0] * 4_000)
     window = [log(2**n) for n in range(-1, 4)]

@@ -146,7 +146,7 @@ SAMPLES: Final[dict[str, tuple[dict[str, str], list[RateFacts]]]] = {
         [RateFacts("requests", 3600, 800, 796)],
     ),
     "the draft of a standard": (
-        said("ratelimit-limit: 100, 100;w=60", "ratelimit-remaining: 50", "ratelimit-reset: 30"),
+        said("ratelimit-limit: 100, 100;w=60", "ratelimit-remaining: 50", "ratelimit-reset: 20,30"),
         [RateFacts("requests", None, 100, 50, 30)],
     ),
     "Anthropic": (
@@ -278,8 +278,15 @@ def test_a_header_that_comes_twice_is_one() -> None:
     headers = CIMultiDict(
         [("X-RateLimit-Remaining", "7"), ("x-ratelimit-remaining", "3"), ("X-RATELIMIT-RESET", "1")]
     )
+    turned = CIMultiDict([*headers.items()][::-1])
 
     assert (RateFacts("requests", None, None, 3, 1),) == rate_facts(headers)
+    assert rate_facts(headers) == rate_facts(turned)
+
+
+def test_what_is_not_said_is_not_known() -> None:
+    """Nothing but the unit has to be."""
+    assert RateFacts("requests", None, None, None, None) == RateFacts("requests")
 
 
 def test_looks_at_so_much_and_no_more() -> None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.providers.redact import clean, identifier
+from llmstack.errors import RateLimited
+from llmstack.providers.redact import clean, conceal, identifier, path, request_id
+from llmstack.providers.secret import Secret
 
 
 #: What came, and what may be shown of it.
@@ -94,3 +96,61 @@ def test_codes_and_ids_pass(name: str) -> None:
 def test_other_things_are_no_codes(value: object) -> None:
     """Nor is what looks like a key."""
     assert identifier(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        *((each, each) for each in ("messages[0].role", "Tools", "a" * 64)),
+        *((each, None) for each in (None, 5, "", "tell me", "a-b", "a" * 65, "sk_abcd1234")),
+    ],
+)
+def test_only_a_place_is_a_path(value: object, shown: str | None) -> None:
+    """What is no name of a parameter is the prompt perhaps, or a key."""
+    assert shown == path(value)
+
+
+IDS: Final = (
+    *("x-request-id", "request-id", "apim-request-id", "x-generation-id"),
+    *("x-amzn-requestid", "mistral-correlation-id"),
+)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_id_has_many_names(name: str) -> None:
+    """And some look like nothing that may be repeated."""
+    assert "req_1" == request_id({name: "req_1", "other-id": "2"})
+    assert request_id({name: "not an id"}) is None
+
+
+def test_the_first_id_that_can_be_repeated_counts() -> None:
+    """Where there is none, there is none."""
+    named = dict(zip(IDS, ("an id", "one", "two"), strict=False))
+
+    assert "one" == request_id(named)
+    assert request_id({}) is None
+
+
+def told(message: str, code: str | None, called: str | None) -> RateLimited:
+    error = RateLimited(message)
+    error.code, error.request_id = code, called
+    return error
+
+
+def test_conceals_what_has_the_key_in_it() -> None:
+    """In small letters or in capitals, in any of the facts, and nothing else."""
+    error = told("said Hunter2PASS", "code_hunter2pass", "req_1")
+    other = told("said nothing", None, "HUNTER2pass")
+    for each in (error, other):
+        conceal(each, Secret("hunter2Pass"))
+
+    assert (("",), None, "req_1") == (error.args, error.code, error.request_id)
+    assert (("said nothing",), None, None) == (other.args, other.code, other.request_id)
+
+
+def test_without_a_key_nothing_is_concealed() -> None:
+    """An endpoint may have none."""
+    error = told("said", "code", None)
+    conceal(error, None)
+
+    assert (("said",), "code") == (error.args, error.code)

@@ -46,6 +46,7 @@ SAMPLES: Final = {
         3.0,
     ),
     "two values of ms": ({"retry-after-ms": "1500, 2500"}, "", 2.5),
+    "two values of ms, no space": ({"retry-after-ms": "2500,1500"}, "", 2.5),
     "a number before a date": ({"retry-after": f"5, {LATER}", "date": DATE}, "", 5.0),
     "hint of another word": ({}, "xretry in 5s", None),
     "hint of a date in another word": ({}, "xregain access on 1994-11-06 at 08:50 UTC", None),

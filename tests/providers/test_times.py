@@ -52,7 +52,10 @@ def test_adds_a_duration_up(numbers: tuple[int, ...], units: set[int]) -> None:
         *(("999999999999999", None, 999999999999999.0), ("1" * 16, None, None)),
         *((f"1.{'1' * 20}", None, 1.1111111111111112), (f"1.{'1' * 21}", None, None)),
         *((text, None, None) for text in ("", " ", "-1", "+1", ".5", "5.", "1e3", "1_0", "nan")),
-        *((text, None, None) for text in ("inf", "0x1", "٣", "1 0", "1,0", "5s", "\n5", "5\n")),
+        *(
+            (text, None, None)
+            for text in ("inf", "0x1", "٣", "1 0", "1,0", "5s", "\n5", "5\n", "X5")
+        ),
     ],
 )
 def test_takes_no_number_that_is_not_plain(
@@ -69,6 +72,7 @@ def test_takes_no_number_that_is_not_plain(
         (f" {DATE}\t", NOW),
         ("Sunday, 06-Nov-94 08:49:37 GMT", NOW),
         *((text, None) for text in ("", "today", DATE.replace("GMT", "UTC"), DATE + "x")),
+        (f"{DATE}\n", None),
         *(("Sun, 31 Nov 1994 08:49:37 GMT", None), ("Sun, 06 Foo 1994 08:49:37 GMT", None)),
     ],
 )
@@ -118,6 +122,7 @@ def test_reads_a_stamp(text: str, at: float | None) -> None:
         *(("99999999999", 0.0, 99999999999.0), ("100000000001", 0.0, 100000000.001)),
         ("100000000000", 0.0, 100000000000.0),
         *(("", NOW, None), ("soon", NOW, None), ("-5", NOW, None), ("1" * 14, NOW, None)),
+        ("5\n", NOW, None),
     ],
 )
 def test_reads_a_reset_in_each_of_its_forms(

@@ -61,6 +61,11 @@ def test_keeps_the_facts_that_may_be_repeated() -> None:
     assert ("",) == other.args
 
 
+def test_any_wait_counts_and_it_may_be_asked_again() -> None:
+    """Unless the line says otherwise; a wait of nothing is one."""
+    assert Verdict(RateLimited, again=True, beyond=-1.0) == Verdict(RateLimited)
+
+
 def test_an_unknown_status_is_whose_it_is() -> None:
     """The caller's below 500, the provider's above, and nobody's outside of errors."""
     kinds = {n: by_status(n) for n in range(100, 1000) if n not in STATUSES}
