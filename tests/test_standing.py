@@ -148,7 +148,7 @@ def test_what_is_said_of_a_member_is_said_of_the_group() -> None:
 
 def test_a_member_that_is_not_fit_does_not_speak_for_its_group() -> None:
     """The only key that may be used for the model is out of tokens; another one does not help."""
-    limited = ScriptedService([RateLimited(retry_after=20.0)])
+    limited: ScriptedService[Request, Any] = ScriptedService([RateLimited(retry_after=20.0)])
     one = Endpoint("one", limited, models={"m": "m"}, key="one")
     other = Endpoint("other", echo, models={"n": "n"}, key="other")
     stack = stack_of(Endpoint("group", stack_of(one, other)))

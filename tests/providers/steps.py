@@ -114,7 +114,8 @@ class Matcher:
             case "RANGE":
                 return any(value[0] <= ord(each) <= value[1] for each in either)
             case "CATEGORY":
-                return re.match(_CATEGORIES[str(value).rpartition("_")[2]], sign) is not None
+                is_one = re.match(_CATEGORIES[str(value).rpartition("_")[2]], sign) is not None
+                return is_one is not ("NOT" in str(value))
             case "IN":
                 no = str(value[0][0]) == "NEGATE"
                 return no != any(self.fits(str(k), v, sign) for k, v in value[no:])

@@ -68,6 +68,7 @@ def test_the_model_finds_what_the_pattern_finds(
     [
         *((r"(a|b)[^c]\1", "xadax", True), (r"(a|b)[^c]\1", "adb", False)),
         *((r"(a|b)[^c]\1", "aca", False), (r"(ab)\1", "aab", False), (r"a.", "a\n", False)),
+        *((r"a\S", "a ", False), (r"a\S", "ab", True), (r"a\s", "a ", True)),
         *((r"\Aa", "ba", False), (r"a{2,3}\b", "aaaa", True), (r"\b", "", False)),
     ],
 )
