@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf, isfinite
 from typing import Any, Final, final
 
@@ -79,8 +79,9 @@ class Endpoint:
     passes as asked. An unknown *price* is None, which is not zero. A weight of 0 takes no
     traffic. *tags* are promises (a region, a data policy) that requests may ask for. *key*
     and *account* name the credential and who pays, never the secret itself: endpoints with
-    the same one share its limits and its troubles; "" is shared with nobody. *url* is where
-    it is reached, for probes; no secret is in it.
+    the same one share its limits and its troubles; "" is shared with nobody. *edition* tells
+    how often the key has been exchanged, where that may happen. *url* is where it is reached,
+    for probes; no secret is in it.
     """
 
     name: str = field(validator=validators.min_len(1))
@@ -92,7 +93,14 @@ class Endpoint:
     tags: frozenset[str] = field(default=frozenset(), converter=_tags, kw_only=True)
     key: str = field(default="", kw_only=True)
     account: str = field(default="", kw_only=True)
+    edition: Callable[[], int] | None = field(default=None, kw_only=True, repr=False)
     url: str = field(default="", kw_only=True)
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked who may be down: not so of a constant."""
+        bound = getattr(self.service, "bound", None)
+        return bound is None or bound.calls > 0
 
     @property
     def dearest(self) -> float:

@@ -357,7 +357,7 @@ class PermissionDenied(AccountFault):
 class ModelNotFound(AccountFault):
     """The provider has no such model under this key."""
 
-    cools = Cool("endpoint", 600.0)
+    cools = Cool("key_model", 600.0)
 
 
 class QuotaExhausted(AccountFault):

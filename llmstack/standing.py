@@ -57,7 +57,7 @@ class Standing:
 #: Of what nobody has anything against.
 UP: Final = Standing()
 #: Of what is out of the set that a router chooses from.
-SWITCHED_OFF: Final = Standing("disabled", "is disabled")
+SWITCHED_OFF: Final = Standing("disabled", "switched off")
 
 
 @runtime_checkable

@@ -87,6 +87,17 @@ def pytest_configure() -> None:
         kind.__init__ = Made.counted(kind.__init__)  # type: ignore[method-assign]
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Have the collector leave alone what the tests of a file have left in caches and reports.
+
+    The collector runs after most tests, and many times in some. With all that 9,000 tests have
+    left it takes 50 ms, and one that runs it 300 times takes 16 s in place of 0.3.
+    """
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 def orphans(loop: asyncio.AbstractEventLoop) -> list[str]:
     """The tasks that nobody has awaited when the main coroutine of *loop* is over."""
     for _ in range(GRACE):

@@ -94,8 +94,8 @@ def test_check_shows_what_a_file_builds(tmp_path: Path) -> None:
     assert (0, "") == (result.exit_code, result.stderr)
     lines = result.stdout.splitlines()
     assert [0, 18, 42] == [n for n, line in enumerate(lines) if line and not line.startswith(" ")]
-    assert ["Route chat:", "  Metrics()", "  Deadline(seconds=30)"] == lines[:3]
-    assert "  at most 3 upstream calls, 30 s" in lines[:18]
+    assert ["Route chat:", "  Metrics()", "  Deadline(seconds=60)"] == lines[:3]
+    assert "  at most 3 upstream calls, 60 s" in lines[:18]
     assert "Route *:" == lines[18]
     assert f"{path} is right: 2 routes." == lines[-1]
     assert "canary" not in result.output
@@ -133,6 +133,10 @@ def test_mistakes_end_with_2(command: str, tmp_path: Path) -> None:
         (["serve", "."], ". has 1 mistake:\n  it cannot be read: Is a directory\n"),
         (["serve", "PATH", "--listen", "here"], "--listen must be HOST:PORT, not 'here'\n"),
         (["serve", "PATH", "--listen", ""], "--listen must be HOST:PORT, not ''\n"),
+        (
+            ["serve", "PATH", "--listen", "127.0.0.1:65536"],
+            "--listen must have a port from 0 to 65535, not '127.0.0.1:65536'\n",
+        ),
         (["serve"], "Error: Missing argument 'CONFIG'."),
         (["sevre"], "Error: No such command 'sevre'."),
         (["demo", "--seconds", "5.9"], "Error: Invalid value for '--seconds': 5.9 is not in the"),

@@ -138,7 +138,7 @@ def test_every_class_that_is_raised_is_in_the_table() -> None:
 COOLS: Final[dict[str, tuple[Scope, float]]] = {
     "AuthFailed": ("key", 600.0),
     "PermissionDenied": ("key_model", 600.0),
-    "ModelNotFound": ("endpoint", 600.0),
+    "ModelNotFound": ("key_model", 600.0),
     "QuotaExhausted": ("account", 3600.0),
     "RateLimited": ("key_model", 1.0),
     "Overloaded": ("endpoint", 2.0),

@@ -50,13 +50,21 @@ EXCEPTIONS: Final[Mapping[tuple[str, str, str], str]] = {
     ("llmstack/errors.py", "parameters", "LLMStackError.__init__"): "the facts of one error",
     ("llmstack/errors.py", "parameters", "UpstreamTimeout.__init__"): "the same, and the phase",
     ("llmstack/integrations/aiohttp.py", "broad except", "Exception"): "judge() is its classify=",
+    ("llmstack/events.py", "broad except", "Exception"): "a line must not decide how a call ends",
+    ("llmstack/events.py", "swallow", "Exception"): "the same: whoever wrote it is told",
+    **{
+        (
+            "llmstack/events.py",
+            "kwargs",
+            f"EventLog.{name}",
+        ): "the facts of a line: names and values"
+        for name in ("__init__", "bind", "error", "info", "warning")
+    },
     (
         "llmstack/layers/circuit_breaker.py",
         "settings",
         "CircuitBreaker",
     ): "when, for how long, and how again; and two say what counts",
-    ("llmstack/layers/log.py", "broad except", "Exception"): "a logger must not decide how it ends",
-    ("llmstack/layers/log.py", "swallow", "Exception"): "the same: the line is counted as lost",
     ("llmstack/layers/metrics.py", "broad except", "Exception"): "nor must a recorder",
     ("llmstack/layers/metrics.py", "swallow", "Exception"): "the same: the call is counted as lost",
     ("llmstack/layers/retry.py", "parameters", "Retry.wait_after"): "all that a wait depends on",

@@ -41,7 +41,7 @@ def test_it_is_said_in_words() -> None:
     """The state, who says so, and why."""
     assert "up" == str(UP)
     assert "down (cooldown: put aside)" == str(HARD)
-    assert "disabled (is disabled)" == str(SWITCHED_OFF)
+    assert "disabled (switched off)" == str(SWITCHED_OFF)
 
 
 def test_a_group_is_as_good_as_its_best_member() -> None:

@@ -17,6 +17,7 @@ from llmstack.layers.translate import Translate
 from llmstack.messages import dispatch
 from llmstack.providers.anthropic import Anthropic
 from llmstack.providers.constant import Constant
+from llmstack.providers.credential import edition_of
 from llmstack.providers.key import Key, with_keys
 from llmstack.providers.openai import OpenAI
 from llmstack.providers.transport import Transport
@@ -72,6 +73,7 @@ class Endpoints:
             capabilities=table.capabilities,
             tags=table.tags,
             key=said.get("api_key", ""),
+            edition=edition_of(table.api_key),
             account=table.account or "",
             url=table.base_url,
         )

@@ -84,7 +84,7 @@ def unfit(layers: Sequence[Layer]) -> Iterator[tuple[int, str | None]]:
     there = [(n, layer) for n, layer in enumerate(layers) if isinstance(layer, Health)]
     for n, health in there:
         for endpoint in _routed(layers):
-            says = _why_not(health, endpoint)
+            says = _why_not(health, endpoint) if endpoint.asks else ""
             if says:
                 yield n, None if endpoint.service is dispatch else says
 

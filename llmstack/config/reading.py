@@ -29,6 +29,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from llmstack.config.lines import Path
 from llmstack.config.mistakes import Mistakes, did_you_mean
 from llmstack.config.values import PLAIN, Wrong, kind_of, text
+from llmstack.errors import ConfigError
 
 
 __all__ = ["NOT_IN_TOML", "Reader", "each"]
@@ -91,9 +92,11 @@ def _map(converter: Converter, kind: Any) -> Callable[..., object]:  # noqa: ANN
     def read(value: object, _type: object) -> object:
         if not isinstance(value, dict):
             raise Wrong(f"must be a table, not {kind_of(value)}")
-        names = each(zip(value, value, strict=True), lambda one: converter.structure(one, name))
-        read = each(value.items(), lambda one: converter.structure(one, item))
-        return dict(zip(names, read, strict=True))
+        # What is wrong with a name hides nothing of its value, nor of the others.
+        parts = [part for key, one in value.items() for part in ((key, name), (one, item))]
+        steps = zip((key for key in value for _ in range(2)), parts, strict=True)
+        read = each(steps, lambda part: converter.structure(*cast("tuple[Any, Any]", part)))
+        return dict(zip(read[::2], read[1::2], strict=True))
 
     return read
 
@@ -233,6 +236,14 @@ def _step(note: IterableValidationNote | AttributeValidationNote) -> str | int:
     return note.index if isinstance(note, IterableValidationNote) else note.name
 
 
+def _placed(error: Exception, path: Path, kind: Any) -> tuple[Exception, Path]:  # noqa: ANN401
+    """Return what all settings of a *kind* together are not, at the one that it begins with."""
+    name, colon, says = str(error).partition(": ")
+    if isinstance(error, ConfigError) and colon and name in attrs.fields_dict(kind):
+        return Wrong(says), (*path, name)
+    return error, path
+
+
 def _told(error: BaseException, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the place and the words of each mistake in *error*; what is no mistake is raised."""
     match error:
@@ -242,7 +253,7 @@ def _told(error: BaseException, path: Path) -> Iterator[tuple[Path, str]]:
                 # What is missing has no place of its own; its name comes with the error.
                 yield from _told(one, path if isinstance(one, KeyError) else (*path, _step(note)))
             for one in others:
-                yield from _told(one, path)
+                yield from _told(*_placed(one, path, error.cl))
         case ForbiddenExtraKeysError():
             settings = [a.name for a in attrs.fields(error.cl) if a.init]
             known = [name for name in settings if name not in NOT_IN_TOML]

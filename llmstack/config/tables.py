@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+#: The highest port that there is, and how many digits one has at most.
+LAST: Final = 65535
+DIGITS: Final = 5
+
 #: The operations of each format.
 SPOKEN: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {"anthropic": frozenset(OPERATIONS), "openai": frozenset(operations())}
@@ -45,9 +49,11 @@ def _as_in(kind: type[Any], name: str) -> Any:  # noqa: ANN401 -- as attrs has i
 def address(listen: str) -> tuple[str, int]:
     """Split ``HOST:PORT``; `ConfigError` if it is something else."""
     host, _, port = listen.rpartition(":")
-    digits = port.isascii() and port.isdigit() and len(port) < 6
-    if not (host and _is_host(host) and digits and int(port) < 1 << 16):
+    digits = port.isascii() and port.isdigit() and not (len(port) > DIGITS and port[0] == "0")
+    if not (host and _is_host(host) and digits):
         raise ConfigError(f"must be HOST:PORT, not {listen!r}")
+    if len(port) > DIGITS or int(port) > LAST:
+        raise ConfigError(f"must have a port from 0 to {LAST}, not {listen!r}")
     return host.strip("[]"), int(port)
 
 
@@ -141,7 +147,9 @@ class EndpointTable:
     )
     account: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
     model: str | None = field(default=None, validator=validators.optional(validators.min_len(1)))
-    models: Mapping[str, str] | None = None
+    models: Mapping[str, str] | None = field(
+        default=None, validator=validators.optional(validators.min_len(1))
+    )
     price: Price | None = None
     weight: float = field(default=1.0, validator=_as_in(Endpoint, "weight"))
     capabilities: Capabilities | None = None

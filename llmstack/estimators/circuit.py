@@ -129,7 +129,7 @@ class Circuit:
         raise CircuitOpen(
             f"{'half-open' if half else 'open'}: {phase.reason}",
             soft=not phase.hard or (wakes and allowed),
-            ready_at=phase.until if phase.until > now else None,
+            ready_at=phase.until if phase.until > now and not half else None,
         )
 
     def settle(

@@ -114,13 +114,11 @@ class CoolingBoard:
         """Let a request go to *place*, or raise `CoolingDown`."""
         through: list[Fact] = []
         shut: list[Fact] = []
-        for where in place.within():
-            there = self.facts.get(where)
-            for fact in () if there is None else tuple(there.values()):
-                if fact.is_over(now):
-                    self._drop(fact)
-                else:
-                    (through if fact.passes(now, insists=insists) else shut).append(fact)
+        for fact in self._at(place):
+            if fact.is_over(now):
+                self._drop(fact)
+            else:
+                (through if fact.passes(now, insists=insists) else shut).append(fact)
         if shut:
             raise self._refusal(shut, now)
         for fact in through:
@@ -133,30 +131,37 @@ class CoolingBoard:
             fact.refused += 1
         last = _last(shut)
         until = last.until if last.until > now else None
-        return CoolingDown(_told(last, now), soft=last.soft, ready_at=until)
+        return CoolingDown(_told(last.where.unnamed, last, now), soft=last.soft, ready_at=until)
 
     def standing(self, place: Place, now: float) -> Standing | None:
         """Return what would become of a plain request to *place*; None if it would just pass.
 
         Where *place* has no model, one that its key may not be asked for now counts a little.
         """
-        there = [fact for where in place.within() for fact in self._lasting(where, now)]
+        there = [fact for fact in self._at(place) if not fact.is_over(now)]
         shut = [fact for fact in there if not fact.passes(now, insists=False)]
         if shut:
             last = _last(shut)
             until = last.until if last.until > now else None
-            return Standing("down", _told(last, now), ready_at=until, soft=last.soft)
+            said = _told(str(last.where), last, now)
+            return Standing("down", said, ready_at=until, soft=last.soft)
         if there:
             said = f"{there[0].where} was put aside: {there[0].reason}; the next request is a probe"
             return Standing("degraded", said)
-        some = [] if place.model else [w for w in self.facts if w[:2] == ("key_model", place.key)]
-        for fact in (fact for where in some for fact in self._lasting(where, now)):
-            return Standing("degraded", _told(fact, now))
+        some = [] if place.model else filter(place.models, tuple(self.facts))
+        for fact in (fact for where in some for fact in self.facts[where].values()):
+            if not fact.is_over(now):
+                return Standing("degraded", _told(str(fact.where), fact, now))
         return None
 
-    def _lasting(self, where: Scoped, now: float) -> list[Fact]:
-        facts = self.facts.get(where, _NO_FACTS).values()
-        return [fact for fact in facts if not fact.is_over(now)]
+    def _at(self, place: Place) -> list[Fact]:
+        """Return what is known of *place*; of a key that was exchanged, what an operator said."""
+        facts = self.facts
+        found = [fact for where in place.within() for fact in facts.get(where, _NO_FACTS).values()]
+        for where in place.by_hand():
+            there = facts.get(where, _NO_FACTS).values()
+            found += [fact for fact in there if fact.reason == BY_HAND]
+        return found
 
     def answered(self, permit: Permit) -> list[Fact]:
         """Learn that a call is being answered; return the facts that this ends."""
@@ -236,10 +241,10 @@ def _last(shut: list[Fact]) -> Fact:
     return max(hard or shut, key=lambda fact: fact.until)
 
 
-def _told(fact: Fact, now: float) -> str:
+def _told(what: str, fact: Fact, now: float) -> str:
     more = fact.until - now
     left = f"for {round(more, 1):g} s more" if more > 0 else "while a probe is out"
-    return f"{fact.where} is put aside {left}: {fact.reason}"
+    return f"{what} is put aside {left}: {fact.reason}"
 
 
 def _aside(facts: list[Fact]) -> Aside:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, final
 
 from attrs import define, field, frozen, validators
 
+from llmstack.hooks import answers_at_once
 from llmstack.standing import Standing
 
 
@@ -42,7 +43,9 @@ class Probes:
     at_once: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     successes: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     failures: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
-    allow: Callable[[Any], bool] = field(default=_any_request, repr=False)
+    allow: Callable[[Any], bool] = field(
+        default=_any_request, repr=False, validator=answers_at_once
+    )
 
 
 @final
@@ -73,11 +76,12 @@ class Phase:
             return Standing("up", f"disabled: {self.reason}")
         if self.state == "degraded":
             return Standing("degraded", self.reason)
-        due = self.state == "half_open" or now >= self.until
-        says = f"{'half-open' if self.state == 'half_open' else 'open'}: {self.reason}"
+        half = self.state == "half_open"
+        due = half or now >= self.until
+        says = f"{'half-open' if half else 'open'}: {self.reason}"
         if due and self.out < probes.at_once:
             return Standing("degraded", f"{says}; the next request is a probe")
-        until = self.until if self.until > now else None
+        until = self.until if self.until > now and not half else None
         return Standing("down", says, ready_at=until, soft=not self.hard or self.wakes(now, sent))
 
 

@@ -17,12 +17,12 @@ from pathlib import PurePath
 from random import Random
 from typing import Final, Literal, cast, final
 
-import structlog
 from aiohttp import hdrs, web
 from attrs import define, field
 
 from llmstack import clock
 from llmstack.errors import Draining, LLMStackError
+from llmstack.events import EventLog
 from llmstack.gateway.errors import Problem, bug, problem_of
 from llmstack.gateway.front import Front
 from llmstack.gateway.fronts import CHAT
@@ -37,7 +37,7 @@ JSON: Final = "application/json"
 #: Frames of a traceback that are logged, the innermost ones.
 FRAMES: Final = 8
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 
 def named(request_id: str, front: Front = CHAT) -> dict[str, str]:

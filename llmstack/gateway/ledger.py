@@ -26,7 +26,7 @@ def short(call: Call) -> str:
     '1'
     """
     told = [attempt for attempt in call.attempts if not attempt.group]
-    if not told or (len(told) == 1 and told[0].error is None):
+    if not told or (len(told) == 1 and _ended(told[0]) == "ok"):
         return str(call.sent)
     listed = [_said(attempt) for attempt in told[:MOST]]
     if len(told) > MOST:
@@ -35,6 +35,12 @@ def short(call: Call) -> str:
 
 
 def _said(attempt: Attempt) -> str:
-    ended = attempt.error or attempt.how or "ok"  # one whose reply is on its way has not ended
     times = f"*{attempt.sends}" if attempt.sends > 1 else ""
-    return f"{quote(attempt.endpoint, safe='/:')}={ended}{times}"
+    return f"{quote(attempt.endpoint, safe='/:')}={_ended(attempt)}{times}"
+
+
+def _ended(attempt: Attempt) -> str:
+    """Return the class of the error if there was one; who was cancelled or left made none."""
+    if attempt.how in {"cancelled", "abandoned"}:
+        return attempt.how
+    return attempt.error or attempt.how or "ok"  # one whose reply is on its way has not ended

@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Mapping
 from random import Random
 from typing import Any, ClassVar, Final, Generic, final
 
-import structlog
 from attrs import Attribute, define, field, frozen, validators
 
 from llmstack import clock
@@ -31,6 +30,7 @@ from llmstack.estimators.open_time import OpenTimes
 from llmstack.estimators.phase import CircuitStatistics, Probes, Turn
 from llmstack.estimators.ramp import Ramp
 from llmstack.estimators.trip import TripPolicy
+from llmstack.events import EventLog
 from llmstack.keyed import Keyed
 from llmstack.service import Req, Resp, Service, by_endpoint, observe
 from llmstack.standing import Standing
@@ -38,14 +38,14 @@ from llmstack.standing import Standing
 
 __all__ = ["CircuitBreaker", "CircuitBreakerService"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 BY_HAND: Final = "by hand"
 
 
 def _a_policy(_layer: object, attribute: Attribute[TripPolicy], value: object) -> None:
-    """Check that it can make detectors."""
-    if not hasattr(value, "detector"):
+    """Check that it can make detectors; a class that nobody has called cannot."""
+    if not hasattr(value, "detector") or isinstance(value, type):
         raise ConfigError(f"{attribute.name} must be one such as Cusum(), not {value}")
 
 
@@ -71,7 +71,7 @@ class CircuitBreaker:
     base: float = field(default=5.0, validator=validators.gt(0), kw_only=True)
     cap: float = field(default=30.0, validator=validators.gt(0), kw_only=True)
     ramp: float = field(default=30.0, validator=validators.ge(0), kw_only=True)
-    probes: Probes = field(factory=Probes, kw_only=True)
+    probes: Probes = field(factory=Probes, kw_only=True, validator=validators.instance_of(Probes))
     classify: Callable[[Exception], LLMStackError | None] = field(
         default=classify, repr=False, kw_only=True
     )

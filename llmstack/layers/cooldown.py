@@ -16,30 +16,30 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from math import inf, nextafter
 from random import Random
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Generic, final
+from typing import Any, ClassVar, Final, Generic, final, get_args
 
-import structlog
 from attrs import define, field, frozen, validators
 
 from llmstack import clock
 from llmstack.call import Attempt, Outcome
 from llmstack.endpoint import Endpoint
-from llmstack.errors import LLMStackError, Scope, StreamBroken, classify
+from llmstack.errors import ConfigError, LLMStackError, Scope, StreamBroken, classify
 from llmstack.estimators.cooling import Aside, CoolingBoard, Fact, Permit, named_wait
 from llmstack.estimators.scope import Place, Where
+from llmstack.events import EventLog
 from llmstack.service import Req, Resp, Service, by_endpoint, insists, observe
 from llmstack.standing import Standing
 
 
 __all__ = ["Cooldown", "CooldownService"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: What somebody has to do, by the scope that the error names.
 ADVICE: Final[Mapping[Scope, str]] = MappingProxyType(
     {
         "endpoint": "look whether the provider still has the model, under this name",
-        "key_model": "look whether the key may use the model",
+        "key_model": "look whether the provider has the model, and whether the key may use it",
         "key": "look whether the key is valid, and put in another one",
         "account": "look at the balance and the caps of the account",
     }
@@ -61,7 +61,11 @@ class Cooldown:
     """
 
     cap: float = field(default=21600.0, validator=validators.gt(0))
-    board: CoolingBoard | None = field(default=None, repr=False)
+    board: CoolingBoard | None = field(
+        default=None,
+        repr=False,
+        validator=validators.optional(validators.instance_of(CoolingBoard)),
+    )
     classify: Callable[[Exception], LLMStackError | None] = field(default=classify, repr=False)
     key: Callable[[Any], Hashable] = field(default=by_endpoint, repr=False)
     rng: Random | None = field(default=None, repr=False, eq=False)
@@ -106,31 +110,33 @@ class CooldownService(Generic[Req, Resp]):
     async def __call__(self, request: Req, /) -> Resp:
         """Call the inner service, unless that is put aside."""
         permit: Permit = ()
+        edition = _edition(request)
         if self.board.facts:
             # Nobody but a router can come back and insist.
             pressing = insists(request) or getattr(request, "attempt", None) is None
-            permit = self.board.admit(self._place(request), clock.now(), insists=pressing)
+            place = self._place(request, edition)
+            permit = self.board.admit(place, clock.now(), insists=pressing)
 
         def end(outcome: Outcome) -> None:
             if permit:
                 self.board.settle(permit)
             if outcome.how == "failed":
-                self._learn(request, outcome)
+                self._learn(request, outcome, edition)
 
         reply = await observe(self.inner, request, end)
         if permit:
             _tell_ended(self.board.answered(permit), "a request was answered")
         return reply
 
-    def _place(self, request: Req) -> Place:
-        """Return where *request* goes."""
+    def _place(self, request: Req, edition: int) -> Place:
+        """Return where *request* goes, under which edition of the key."""
         name, model = self.settings.key(request), getattr(request, "model", "")
         endpoint: Endpoint | None = getattr(request, "endpoint", None)
         if endpoint is None:
             return Place(name, model)
-        return Place(name, model, endpoint.key, endpoint.account)
+        return Place(name, model, endpoint.key, endpoint.account, edition)
 
-    def _learn(self, request: Req, outcome: Outcome) -> None:
+    def _learn(self, request: Req, outcome: Outcome, edition: int) -> None:
         """Put aside what the failure names; a named wait grows to the time that it is aside."""
         error = _told(outcome.judged(self.settings.classify))
         attempt: Attempt | None = getattr(request, "attempt", None)
@@ -139,7 +145,7 @@ class CooldownService(Generic[Req, Resp]):
             return
         wait = self.settings.wait_after(error, chance=self.rng.random())
         fact, began = self.board.learn(
-            self._place(request), error, error.cools, outcome.ended, wait
+            self._place(request, edition), error, error.cools, outcome.ended, wait
         )
         if error.again and not fact.soft:
             # Else a retry would come to find it aside still. The next float, so as not to be early.
@@ -154,7 +160,11 @@ class CooldownService(Generic[Req, Resp]):
         """Put an endpoint, a key (for a *model*) or an account aside, hard, for *seconds*.
 
         Not for longer than the cap: what is to be out for good is better disabled.
+        `ConfigError` for what nothing can be put aside by.
         """
+        _check_scope(scope, model)
+        if not seconds >= 0:
+            raise ConfigError(f"seconds must be a number from 0 up, not {seconds}")
         now, wait = clock.now(), min(seconds, self.settings.cap)
         put = self.board.put_aside(Where(scope, name, model), now + wait, now)
         if put.began:
@@ -162,16 +172,37 @@ class CooldownService(Generic[Req, Resp]):
 
     def clear(self, scope: Scope | None = None, name: Hashable = None, model: str = "") -> None:
         """Forget what is known of one scope, or, without arguments, all that is known."""
+        if scope is not None:
+            _check_scope(scope, model)
         wheres = None if scope is None else [Where(scope, name, model)]
         _tell_ended(self.board.clear(wheres), "by hand")
 
     def standing(self, request: Req, /) -> Standing | None:
         """Return what would become of *request* now; None if it would just pass."""
-        return self.board.standing(self._place(request), clock.now())
+        return self.board.standing(self._place(request, _edition(request)), clock.now())
 
     def statistics(self) -> dict[Where, Aside]:
         """Return what is put aside, by scope."""
         return self.board.statistics()
+
+
+def _check_scope(scope: Scope, model: str) -> None:
+    """Raise `ConfigError` if nothing can be put aside so: it would have no effect."""
+    scopes = get_args(Scope)
+    if scope not in scopes:
+        raise ConfigError(f"scope must be one of {', '.join(scopes)}, not {scope!r}")
+    if model and scope == "account":
+        raise ConfigError("model: an account is put aside for all models")
+    if model and scope == "key":
+        raise ConfigError("model: the scope of a key for one model is key_model")
+    if scope == "key_model" and not model:
+        raise ConfigError("model is missing; the scope of a key for all models is key")
+
+
+def _edition(request: object) -> int:
+    """Return how often the key of the endpoint has been exchanged, as far as that can be known."""
+    endpoint: Endpoint | None = getattr(request, "endpoint", None)
+    return 0 if endpoint is None or endpoint.edition is None else endpoint.edition()
 
 
 def _told(outcome: Outcome) -> LLMStackError | None:

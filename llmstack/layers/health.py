@@ -24,20 +24,20 @@ from random import Random
 from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, final, runtime_checkable
 
-import structlog
 from attrs import define, field, frozen, validators
 
 from llmstack import clock
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import ConfigError, LLMStackError, Unhealthy, classify
 from llmstack.estimators.health import Checked, Checkups, Pulse, Turn, Verdict
+from llmstack.events import EventLog
 from llmstack.service import Req, Resp, Service, by_endpoint, insists
 from llmstack.standing import Standing
 
 
 __all__ = ["Checks", "Health", "HealthService", "Probe"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: Seconds that a probe has to end once it is cancelled.
 GRACE: Final = 1.0
@@ -115,7 +115,8 @@ class Health:
         probe: object = self.probe
         if isinstance(probe, Checks):
             for endpoint in self.endpoints:
-                probe.check(endpoint)
+                if endpoint.asks:
+                    probe.check(endpoint)
         chance = (self.rng or Random()).random
         return HealthService(self, inner, Checkups(self.interval, self.down, self.up, chance))
 
@@ -220,7 +221,8 @@ class HealthService(Generic[Req, Resp]):
         for visit in [visit for visit in self._visits if visit.task.done() or now >= visit.until]:
             self._visits.remove(visit)
             self._end(visit, now)
-        self.checkups.keep((endpoint.name for endpoint in self.settings.endpoints.enabled), now)
+        there = [endpoint.name for endpoint in self.settings.endpoints.enabled if endpoint.asks]
+        self.checkups.keep(there, now)
         while (name := self.checkups.next(now)) is not None:
             if self.checkups.pulses[name].answered:
                 _tell(name, self.checkups.save(name, now))

@@ -18,7 +18,6 @@ from functools import partial
 from math import inf
 from typing import Any, ClassVar, Final, Generic, final
 
-import structlog
 from attrs import asdict, define, field, frozen, validators
 
 from llmstack import clock
@@ -26,6 +25,8 @@ from llmstack.call import Call
 from llmstack.errors import LLMStackError, classify
 from llmstack.estimators.hedge_delay import HedgeDelay, Wait
 from llmstack.estimators.retry_budget import Extra, RetryBudget
+from llmstack.events import EventLog
+from llmstack.hooks import answers_at_once
 from llmstack.keyed import Keyed
 from llmstack.messages import Request
 from llmstack.order import Bound
@@ -35,7 +36,7 @@ from llmstack.service import Req, Resp, Service, deadline_of
 
 __all__ = ["Hedge", "HedgeCounts", "HedgeService", "always", "by_shape", "without_tools"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: Kinds of requests that are told apart; callers may invent names of models.
 KINDS: Final = 1000
@@ -97,7 +98,7 @@ class Hedge:
     Hedge(share=0.05, samples=20, spread=4.0, window=60.0)
     """
 
-    hedgeable: Callable[[Any], bool] = field(repr=False)
+    hedgeable: Callable[[Any], bool] = field(repr=False, validator=answers_at_once)
     share: float = field(default=0.05, validator=[validators.ge(0), validators.le(1)])
     samples: int = field(default=20, validator=[validators.instance_of(int), validators.ge(1)])
     spread: float = field(default=4.0, validator=validators.ge(1))

@@ -17,17 +17,17 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Final, Generic, final
 
-import structlog
 from attrs import define, field, frozen
 
 from llmstack import clock
 from llmstack.call import Call, Outcome
+from llmstack.events import EventLog
 from llmstack.service import Req, Resp, Service, observe
 
 
 __all__ = ["Log", "LogService"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: What names a model; where a route takes any name, it may be any text of a caller.
 _NAME: Final = re.compile(r"[A-Za-z0-9._/:@-]{0,128}")
@@ -62,9 +62,7 @@ class LogService(Generic[Req, Resp]):
         started = clock.now()
 
         def end(outcome: Outcome) -> None:
-            try:
-                _write(request, started, outcome)
-            except Exception:  # noqa: BLE001 -- a logger must not decide how a call ends
+            if not _write(request, started, outcome):
                 self.lost += 1
 
         return await observe(self.inner, request, end)
@@ -74,7 +72,7 @@ class LogService(Generic[Req, Resp]):
         return {"lost": self.lost}
 
 
-def _write(request: object, started: float, outcome: Outcome) -> None:
+def _write(request: object, started: float, outcome: Outcome) -> bool:
     line: dict[str, Any] = _facts_of(request)
     line["how"] = outcome.how
     line["seconds"] = round(outcome.ended - started, 3)
@@ -88,7 +86,7 @@ def _write(request: object, started: float, outcome: Outcome) -> None:
     if outcome.cost is not None:
         line["cost"] = outcome.cost
     bad = outcome.how in {"failed", "refused"}
-    (log.warning if bad else log.info)("call.ended", **line)
+    return (log.warning if bad else log.info)("call.ended", **line)
 
 
 def _facts_of(request: object) -> dict[str, Any]:

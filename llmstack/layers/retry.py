@@ -2,9 +2,8 @@
 
 Put it above the router, so that the next attempt can go to another endpoint, and below
 the deadline, so that no wait outlives the caller. Two in one stack multiply. A stream
-that was handed up has left this layer and is never asked for again.
-
-Attempts bound what one call can cost; what an outage can, a budget for all that is sent again.
+that was handed up has left this layer and is never asked for again. Attempts bound what one
+call can cost; what an outage can, a budget for all that is sent again.
 
 Events: `retry.scheduled`, `retry.over_budget` (warnings). Errors: none of its own. The last
 failure leaves as it came, so ``except Overloaded`` works outside. A refusal that comes after
@@ -20,7 +19,6 @@ from math import inf
 from random import Random
 from typing import Any, ClassVar, Final, Generic, final, get_args
 
-import structlog
 from attrs import define, field, frozen, validators
 
 from llmstack import clock
@@ -28,13 +26,15 @@ from llmstack.errors import LLMStackError, Refused, classify
 from llmstack.estimators.backoff import Backoff, Jitter, after_named, until_ready
 from llmstack.estimators.retry_budget import Extra, RetryBudget, RetryBudgetStatistics
 from llmstack.estimators.retry_rule import RetryRule, rule_of, rules_with
+from llmstack.events import EventLog
+from llmstack.hooks import answers_at_once
 from llmstack.order import Bound
 from llmstack.service import Req, Resp, Service, deadline_of
 
 
 __all__ = ["Retry", "RetryService", "always"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: The clock is read for every so manieth call that begins: it costs as much as all the rest.
 EVERY: Final = 8
@@ -78,7 +78,7 @@ class Retry:
         factory=dict, converter=rules_with, repr=False, hash=False
     )
     budget: RetryBudget | None = field(default=None, repr=False)
-    idempotent: Callable[[Any], bool] = field(default=always, repr=False)
+    idempotent: Callable[[Any], bool] = field(default=always, repr=False, validator=answers_at_once)
     classify: Callable[[Exception], LLMStackError | None] = field(default=classify, repr=False)
     rng: Random | None = field(default=None, repr=False, eq=False)
 

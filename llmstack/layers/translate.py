@@ -24,7 +24,6 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self, final
 
 import attrs
-import structlog
 from attrs import define, field, frozen, validators
 
 from llmstack import clock
@@ -37,13 +36,15 @@ from llmstack.dialects.source import TranslatedSource
 from llmstack.dialects.translator import JSON, Translator
 from llmstack.dialects.wire import written
 from llmstack.errors import ProtocolError, Untranslatable
+from llmstack.events import EventLog
 from llmstack.messages import EventStream, Reply, Request, Response
+from llmstack.order import Bound
 from llmstack.service import Service
 
 
 __all__ = ["Translate", "TranslateService"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: Fields that one line of the log names.
 NAMED: Final = 16
@@ -113,6 +114,11 @@ class TranslateService:
         """What callers can ask of the leaf in here, translated or not; none if it does not say."""
         own = self.settings.speaks or _spoken(self.inner) or frozenset()
         return own | {each.asks for each in self.settings.translators if each.speaks in own}
+
+    @property
+    def bound(self) -> Bound | None:
+        """The bound of the leaf in here, if it says one."""
+        return getattr(self.inner, "bound", None)
 
     async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
         """Pass on what is understood; translate the rest, or refuse it."""

@@ -21,6 +21,8 @@ def url(value: str) -> str:
 
 def usable(_instance: object, attribute: Attribute[Any], value: str) -> None:
     """Check that it is an http or https URL with nothing but a host and a path."""
+    if any(sign.isspace() for sign in value):  # which a URL library may drop, or escape
+        raise ConfigError(f"{attribute.name} must have no white space")
     try:
         parsed = URL(value)
         (parsed.host or "").encode("idna")
@@ -35,8 +37,8 @@ def usable(_instance: object, attribute: Attribute[Any], value: str) -> None:
 
 
 def is_sendable(text: str) -> bool:
-    """Whether a header can carry it."""
-    return text != "" and text.isascii() and text.isprintable()
+    """Whether a header can carry it; of blanks alone nothing would arrive."""
+    return text.strip() != "" and text.isascii() and text.isprintable()
 
 
 def sendable(_instance: object, attribute: Attribute[Any], value: object) -> None:

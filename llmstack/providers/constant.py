@@ -17,6 +17,7 @@ from llmstack.call import Usage
 from llmstack.dialects.wire import written
 from llmstack.errors import Untranslatable
 from llmstack.messages import Reply, Request, Response
+from llmstack.order import Bound
 from llmstack.providers.openai.progress import Progress
 from llmstack.providers.reshape import as_stream, dialect_of
 from llmstack.providers.said import as_object
@@ -43,6 +44,11 @@ class Constant:
     def speaks(self) -> frozenset[str]:
         """The operations that it can be asked for."""
         return SPEAKS
+
+    @property
+    def bound(self) -> Bound:
+        """Nobody is asked, so it takes no call, no time and no money."""
+        return Bound(0, 0.0, 0.0)
 
     async def __call__(self, request: Request, /) -> Reply:
         """Return the reply, or its stream."""

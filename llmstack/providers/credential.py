@@ -13,24 +13,33 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from math import inf
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final, NamedTuple, Protocol, final, runtime_checkable
 
-import structlog
 from attrs import Attribute, define, field
 
 from llmstack import clock
 from llmstack.errors import AuthFailed, ConfigError, Cool
+from llmstack.events import EventLog
 from llmstack.providers.address import is_sendable
 from llmstack.providers.secret import Secret
 
 
-__all__ = ["Ask", "Credential", "SecretCall", "SecretFile", "as_credential", "credential"]
+__all__ = [
+    "Ask",
+    "Credential",
+    "SecretCall",
+    "SecretFile",
+    "as_credential",
+    "credential",
+    "edition_of",
+]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 #: Seconds between two looks at a file.
 EVERY: Final = 1.0
@@ -53,6 +62,12 @@ class Credential(Protocol):
 
 
 Ask = Callable[[], Secret | str]
+
+
+def edition_of(credential: Credential | None) -> Callable[[], int] | None:
+    """Return what tells the edition of *credential*; None for one that never changes."""
+    edition: Callable[[], int] | None = getattr(credential, "edition", None)
+    return edition
 
 
 class _Mark(NamedTuple):
@@ -78,6 +93,7 @@ class SecretFile:
     _looked: float = field(default=-inf, init=False, repr=False)
     _follows: bool = field(init=False, repr=False)
     _told: bool = field(default=False, init=False, repr=False)
+    _edition: int = field(default=0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -96,6 +112,11 @@ class SecretFile:
                 self._look()
         return self._secret
 
+    def edition(self) -> int:
+        """Return how often the key has been exchanged."""
+        self.current()
+        return self._edition
+
     def _look(self) -> None:
         try:
             if _mark(self.path.stat()) == self._mark:
@@ -111,6 +132,7 @@ class SecretFile:
         new = Secret(text)
         if new != self._secret:
             self._secret = new
+            self._edition += 1
             log.info("credential.changed", file=str(self.path))
 
 
@@ -169,6 +191,14 @@ class SecretCall:
     """
 
     ask: Ask = field(repr=False, validator=_at_once)
+    _last: Secret | None = field(default=None, init=False, repr=False)
+    _edition: int = field(default=0, init=False, repr=False)
+
+    def edition(self) -> int:
+        """Return how often the function has returned another key than before."""
+        with suppress(AuthFailed):
+            self.current()
+        return self._edition
 
     def current(self) -> Secret:
         """Ask for the key; `AuthFailed`, unsent, if none comes."""
@@ -183,6 +213,9 @@ class SecretCall:
         secret = Secret(value) if isinstance(value, str) else value
         if not is_sendable(secret.reveal()):
             raise _no_key("returned what is empty or has signs that a header cannot carry")
+        if secret != self._last:
+            self._edition += self._last is not None
+            self._last = secret
         return secret
 
 

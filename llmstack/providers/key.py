@@ -94,7 +94,9 @@ def with_keys(
     layers = (Keys(members, rotations=rotations), Cooldown(board=board))
     stack = ServiceBuilder(layers, seed=seed).service(dispatch)
     # Under a label the cooldown above would take the one probe that the one below waits for.
-    return evolve(endpoint, service=stack, models=_served(endpoint, keys), key="", account="")
+    return evolve(
+        endpoint, service=stack, models=_served(endpoint, keys), key="", account="", edition=None
+    )
 
 
 def _under(endpoint: Endpoint) -> Under:
@@ -113,6 +115,7 @@ def _member(endpoint: Endpoint, key: Key, service: Service[Request, Any]) -> End
         weight=key.weight,
         models=None if key.models is None else _only(key.models),
         key=key.label or name,
+        edition=credential.edition_of(key.credential),
         account=key.account or endpoint.account,
     )
 

@@ -33,7 +33,7 @@ from llmstack.messages import Reply, Request, Response
 from llmstack.providers.credential import Credential
 from llmstack.providers.format import Format, Operation
 from llmstack.providers.incoming import Incoming
-from llmstack.providers.redact import conceal, request_id
+from llmstack.providers.redact import conceal, request_id, without_key
 from llmstack.providers.reshape import as_stream, as_whole, dialect_of
 from llmstack.providers.secret import Secret
 from llmstack.providers.source import EventSource
@@ -141,11 +141,11 @@ class Leaf:
         streamed = incoming.content_type == EVENTS
         make = operation.progress
         if make is None or not (streamed or request.stream):
-            return await self._whole(operation, incoming)
+            return await self._whole(operation, incoming, key)
         progress = make(request, incoming.headers)
         prompt = partial(prompt_tokens, request.body.data)
         if not streamed:
-            reply = await self._whole(operation, incoming)
+            reply = await self._whole(operation, incoming, key)
             return as_stream(dialect_of(request.operation), reply, progress, prompt)
         if incoming.encoded:
             raise ProtocolError("the stream is compressed, which was not asked for")
@@ -153,16 +153,17 @@ class Leaf:
         if request.stream:
             return await source.opened()
         body = as_whole(dialect_of(request.operation), await source.gathered(self.limit))
-        return Response(
-            body, incoming.status, {**incoming.kept(), "content-type": JSON}, source.usage
-        )
+        headers = {**without_key(incoming.kept(), key), "content-type": JSON}
+        return Response(body, incoming.status, headers, source.usage)
 
-    async def _whole(self, operation: Operation, incoming: Incoming) -> Response:
+    async def _whole(
+        self, operation: Operation, incoming: Incoming, key: Secret | None
+    ) -> Response:
         if incoming.content_type in _PAGES:
             raise ProtocolError("the reply is a page, not JSON")
         body = await incoming.body(self.limit)
         usage = operation.usage(incoming.status, incoming.headers, body)
-        return Response(body, incoming.status, incoming.kept(), usage)
+        return Response(body, incoming.status, without_key(incoming.kept(), key), usage)
 
     async def _refusal(self, incoming: Incoming) -> UpstreamError:
         """Return what a status other than 2xx means; its body helps if it can be read."""

@@ -15,7 +15,7 @@ from llmstack.errors import UpstreamError
 from llmstack.providers.secret import Secret
 
 
-__all__ = ["clean", "conceal", "identifier", "path", "request_id"]
+__all__ = ["clean", "conceal", "identifier", "path", "request_id", "without_key"]
 
 MOST: Final = 300
 #: More of a text is not even looked at; cleaning takes time.
@@ -90,6 +90,21 @@ def conceal(error: UpstreamError, key: Secret | None) -> None:
         None if value is None or text in value.casefold() else value
         for value in (error.code, error.request_id)
     )
+
+
+def without_key(headers: Mapping[str, str], key: Secret | None) -> Mapping[str, str]:
+    """Return *headers* but for those that have *key* in them, in small letters or in capitals."""
+    if key is None:
+        return headers
+    text = key.reveal().casefold()
+    # All at once, for there is hardly ever one. No key has a line feed in it.
+    if text not in "\n".join((*headers, *headers.values())).casefold():
+        return headers
+    return {
+        name: value
+        for name, value in headers.items()
+        if text not in name.casefold() and text not in value.casefold()
+    }
 
 
 def _uuid(value: str) -> bool:

@@ -30,7 +30,7 @@ from llmstack.providers.estimate import estimated
 from llmstack.providers.incoming import Incoming
 from llmstack.providers.portions import Portions
 from llmstack.providers.progress import Progress
-from llmstack.providers.redact import conceal, request_id
+from llmstack.providers.redact import conceal, request_id, without_key
 from llmstack.providers.secret import Secret
 from llmstack.providers.sse import SSEEvent
 from llmstack.stream import EventStream
@@ -50,8 +50,9 @@ class EventSource:
     """The source of an `EventStream`: reads when asked, and knows whether all has come.
 
     *prompt* guesses at the tokens of the prompt, should the provider not say. *endpoint* is
-    for the errors of the stream, and *key* is what they must not show. Whoever opens or
-    gathers it closes *incoming* if that raises. A stream of more than *limit* bytes is broken.
+    for the errors of the stream, and *key* is what neither they nor the headers may show.
+    Whoever opens or gathers it closes *incoming* if that raises. A stream of more than *limit*
+    bytes is broken.
     """
 
     incoming: Incoming
@@ -95,7 +96,8 @@ class EventSource:
     async def opened(self) -> EventStream:
         """Return the stream at its first content; raise what ends it before."""
         held = await self._preamble()
-        return EventStream(self, self.incoming.status, self.incoming.kept(), held=held)
+        headers = without_key(self.incoming.kept(), self.key)
+        return EventStream(self, self.incoming.status, headers, held=held)
 
     async def gathered(self, limit: int) -> list[SSEEvent]:
         """Return all events of at most *limit* bytes; raise what ends them before the terminal.

@@ -33,9 +33,9 @@ from llmstack.errors import (
     Refused,
     ServerError,
 )
-from llmstack.estimators.backoff import after_named
 from llmstack.estimators.retry_budget import RetryBudget
 from llmstack.estimators.retry_rule import RetryRule
+from llmstack.hooks import answers_at_once
 from llmstack.layers.retry import Retry
 from llmstack.messages import Request, Response
 from llmstack.order import Bound
@@ -59,6 +59,8 @@ __all__ = ["After", "Declared", "Fallback"]
 #: The triggers of single entries, by the name of the endpoint.
 After = Mapping[str, tuple[Trigger, ...]]
 
+#: What is wrong with an empty list of triggers.
+NONE: Final = "there is none, so no failure would lead on; name some, or leave them out"
 #: Longer than the longest backoff nobody waits for the primary while there are fallbacks.
 PATIENCE: Final = 8.0
 
@@ -140,7 +142,9 @@ class Fallback:
     after: After = field(
         factory=dict, kw_only=True, converter=_after, repr=_shown_after, hash=False
     )
-    accepts: Callable[[Response], bool] | None = field(default=None, kw_only=True, repr=False)
+    accepts: Callable[[Response], bool] | None = field(
+        default=None, kw_only=True, repr=False, validator=validators.optional(answers_at_once)
+    )
     max_attempts: int | None = field(
         default=None, kw_only=True, validator=validators.optional(validators.ge(1))
     )
@@ -153,6 +157,8 @@ class Fallback:
     alone: ClassVar[str] = ONE_ROUTER
 
     def __attrs_post_init__(self) -> None:
+        if self.triggers == () and not (self.after or self.accepts):
+            raise ConfigError(f"triggers: {NONE}")
         if isinstance(self.endpoints, EndpointSet):
             return  # its members come and go
         first, *others = (endpoint.name for endpoint in self.endpoints)
@@ -194,9 +200,13 @@ class Fallback:
         """Every endpoint there is now is asked, or as many as allowed; the first more often."""
         there = max(1, len(self.endpoints))
         asked = there if self.max_attempts is None else min(there, 1 + self.max_attempts)
-        longest = after_named(PATIENCE, chance=1.0)
-        most = bound_of_endpoints(self.endpoints, inner, asked + self.retry_primary)
-        return most.times(1, waits=self.retry_primary * longest)
+        most = bound_of_endpoints(self.endpoints, inner, asked)
+        if not self.retry_primary:
+            return most
+        waits = Retry(attempts=1 + self.retry_primary, patience=PATIENCE).bound(Bound(1, 0.0))
+        again = bound_of_endpoints(self.endpoints, inner).times(self.retry_primary)
+        seconds = most.seconds + again.seconds + waits.seconds
+        return Bound(most.calls + again.calls, seconds, most.cost + again.cost)
 
     def _is_trigger(self, error: LLMStackError) -> bool:
         rules = [Rule(self.triggers), *self._own().values()]

@@ -19,7 +19,7 @@ from llmstack.messages import Request
 from llmstack.routers.agenda import Agenda
 from llmstack.routers.picker import Picker
 from llmstack.routers.plan import Candidate, Plan, Terms
-from llmstack.standing import SWITCHED_OFF, UP, Standing
+from llmstack.standing import UP, Standing
 
 
 __all__ = ["foreseen"]
@@ -83,5 +83,5 @@ def _candidate(
 
 def _left_out(agenda: Agenda, request: Request, endpoint: Endpoint) -> str:
     if not agenda.endpoints.is_enabled(endpoint.name):
-        return SWITCHED_OFF.reason
+        return "is disabled"
     return agenda.unfit(request, endpoint)

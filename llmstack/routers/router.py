@@ -79,16 +79,27 @@ def the_set(endpoints: Endpoints) -> EndpointSet:
 
 
 def bound_of_endpoints(endpoints: Endpoints, inner: Bound, asked: int = 1) -> Bound:
-    """Return the bound of a router that asks up to *asked* endpoints, some of them groups."""
-    groups = [
-        getattr(endpoint.service, "bound", Bound(cost=endpoint.dearest)) for endpoint in endpoints
-    ]
-    one = Bound(
-        inner.calls * max((group.calls for group in groups), default=1),
-        min(inner.seconds, max((group.seconds for group in groups), default=inf)),
-        inner.calls * max((group.cost for group in groups), default=inf),
+    """Return the bound of a router that asks up to *asked* endpoints, each of them once.
+
+    Some are groups. The worst are counted, for calls, seconds and money each for itself.
+    """
+    each = [_bound_of(endpoint, inner) for endpoint in endpoints] or [_bound_of(None, inner)]
+    return Bound(
+        sum(sorted((bound.calls for bound in each), reverse=True)[:asked]),
+        sum(sorted((bound.seconds for bound in each), reverse=True)[:asked]),
+        sum(sorted((bound.cost for bound in each), reverse=True)[:asked]),
     )
-    return one.times(asked)
+
+
+def _bound_of(endpoint: Endpoint | None, inner: Bound) -> Bound:
+    """Return the bound of *endpoint* under *inner*, which may ask it several times."""
+    own: Bound | None = getattr(endpoint and endpoint.service, "bound", None)
+    if own is None:
+        own = Bound(cost=inf if endpoint is None else endpoint.dearest)
+    if not own.calls:
+        return own
+    seconds = min(inner.seconds, own.seconds) if inner.calls == 1 else inner.seconds
+    return Bound(inner.calls * own.calls, seconds, inner.calls * own.cost)
 
 
 def never(_error: LLMStackError, _asked: int) -> bool:

@@ -15,13 +15,13 @@ from itertools import takewhile
 from typing import Any, Final, final
 from weakref import WeakKeyDictionary
 
-import structlog
 from attrs import define, evolve, field
 
 from llmstack.call import Call
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import LLMStackError, Refused
 from llmstack.estimators.tokens import prompt_tokens
+from llmstack.events import EventLog
 from llmstack.messages import Request, Response
 from llmstack.routers.triggers import Met, Rule
 from llmstack.service import Service
@@ -29,7 +29,7 @@ from llmstack.service import Service
 
 __all__ = ["Watch", "Watched"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 
 def _window_of(endpoint: Endpoint) -> int | None:

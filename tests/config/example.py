@@ -31,11 +31,11 @@ connect = 1.5
 
 [routes.chat]                            # callers ask for model "chat"; "*" takes every other name
 layers = [                               # reads like ServiceBuilder: first is outermost
-  { use = "deadline", seconds = 30 },
+  { use = "deadline", seconds = 60 },
   { use = "retry", attempts = 3 },
   { use = "latency_based", endpoints = ["eu", "us"] },   # endpoints or other routes
   { use = "circuit_breaker", policy = { use = "failure_ratio", ratio = 0.3 } },
-  { use = "timeout", first_token = 10, idle = 30 },
+  { use = "timeout", first_token = 10, idle = 30, total = 25 },
 ]
 
 [routes."*"]

@@ -57,12 +57,14 @@ def test_its_token_is_elsewhere(
         ("admin.listen = 8081", "admin.listen: must be a string, not 8081"),
         ("admin.listen = '8081'", "admin.listen: must be HOST:PORT, not '8081'"),
         ("admin.lisen = 'a:1'", "admin.lisen: is no setting here; did you mean 'listen'?"),
-        ("admin.listen = '0.0.0.0:1'", f"admin: listen: 0.0.0.0 {ELSEWHERE}"),
-        ("admin.listen = '[::]:0'", f"admin: listen: :: {ELSEWHERE}"),
-        ("admin.listen = 'here.test:0'", f"admin: listen: here.test {ELSEWHERE}"),
+        ("admin.listen = '0.0.0.0:1'", f"admin.listen: 0.0.0.0 {ELSEWHERE}"),
+        ("admin.listen = '[::]:0'", f"admin.listen: :: {ELSEWHERE}"),
+        ("admin.listen = 'here.test:0'", f"admin.listen: here.test {ELSEWHERE}"),
         (f"admin.token = '{TOKEN}'", 'admin.token: must be "env:NAME" or "file:PATH", so that '),
         ("admin.token = 'env:NOT_THERE_1'", "admin.token: the environment variable NOT_THERE_1 "),
         ("admin.token = 'env:EMPTY'", "admin.token: is empty or has signs that a header cannot "),
+        ("admin.token = 'env:BLANKS'", "admin.token: is empty or has signs that a header cannot "),
+        ("admin.listen = '127.0.0.1:70000'", "admin.listen: must have a port from 0 to 65535, not"),
         ("admin.listen = '127.0.0.1:8080'", "admin.listen: the server listens there; give it an"),
         ("adnim.listen = 'a:1'", "adnim: is no table here; did you mean 'admin'?"),
     ],
@@ -72,10 +74,22 @@ def test_mistakes_are_told_with_their_place(
 ) -> None:
     """As those of any table, and without what stands where a token should not."""
     monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("BLANKS", "   ")
     (found,) = mistakes_of(f"{text}\n{REST}")
 
     assert found.startswith(f"line 1: {expected}")
     assert TOKEN not in found
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [("here", "must be HOST:PORT, not 'here'"), ("0.0.0.0:1", f"0.0.0.0 {ELSEWHERE}")],
+)
+def test_a_mistake_in_a_setting_has_its_line(where: str, says: str) -> None:
+    """Not that of the table, also where it is one only in the company of others."""
+    text = f"{REST}\n[admin]\n\nlisten = '{where}'"
+
+    assert [f"line {text.count(chr(10)) + 1}: admin.listen: {says}"] == mistakes_of(text)
 
 
 @pytest.mark.parametrize("port", ["'127.0.0.1:0'", "'localhost:8080'", "'[::1]:8080'"])

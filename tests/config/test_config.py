@@ -47,11 +47,11 @@ def test_the_example_becomes_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     metrics, deadline, retry, router, _, breaker, timeout = config.routes["chat"].layers
     assert isinstance(metrics, Metrics)
     assert [
-        ls.Deadline(30),
+        ls.Deadline(60),
         ls.Retry(attempts=3),
         ls.LatencyBased([eu, us]),
         ls.CircuitBreaker(ls.FailureRatio(ratio=0.3)),
-        ls.Timeout(first_token=10, idle=30),
+        ls.Timeout(first_token=10, idle=30, total=25),
     ] == [deadline, retry, router, breaker, timeout]
     assert ("eu", 3, "gpt-4o-2024-08-06") == (eu.name, eu.weight, eu.models)
     assert ls.Price(2.5, 10.0) == eu.price

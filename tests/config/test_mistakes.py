@@ -79,6 +79,21 @@ def test_what_is_wrong_in_one_line_is_in_order() -> None:
     assert [f"{name}zzz" for name in "abcdefgh"] == [each.split(": ")[1][-4:] for each in said]
 
 
+def test_of_a_map_all_mistakes_are_told() -> None:
+    """A name that is wrong hides nothing of its value, nor of the names behind it."""
+    rules = "Serverr = { agian = 1 }, Busy = { again = 1 }, RateLimited = { agian = 1 }, Busi = 3"
+    rule = "routes.chat.layers[0].rules"
+    layer = f'{{ use = "retry", rules = {{ {rules} }} }}'
+
+    assert [
+        f"line 4: {rule}.Serverr: 'Serverr' is no class of errors; did you mean 'ServerError'?",
+        f"line 4: {rule}.Serverr.agian: is no setting here; did you mean 'again'?",
+        f"line 4: {rule}.RateLimited.agian: is no setting here; did you mean 'again'?",
+        f"line 4: {rule}.Busi: 'Busi' is no class of errors; did you mean 'Busy'?",
+        f"line 4: {rule}.Busi: must be a table, not 3",
+    ] == mistakes_of(LAYERED.format(f"{layer}, {ROBIN}"))
+
+
 EU_CHAT: Final = "unknown endpoint 'eu'; the only one is chat"
 TWO: Final = f"a stack has one router: {ONE_ROUTER}"
 LATE: Final = "retry must be below deadline: waiting must not outlive the caller"
@@ -227,7 +242,7 @@ def test_a_name_is_not_listed_twice() -> None:
             ],
         ),
         (
-            f"{RIGHT}[endpoints.us]\nmodels = {{}}\nmodel = 'a'\n{BASICS}",
+            f"{RIGHT}[endpoints.us]\nmodels = {{a = 'b'}}\nmodel = 'a'\n{BASICS}",
             ["6: endpoints.us: models and model exclude each other: a map, or one name for all"],
         ),
         (
@@ -236,9 +251,7 @@ def test_a_name_is_not_listed_twice() -> None:
         ),
         (
             f"{RIGHT}[endpoints.us]\nspeaks = ['chat', 'messages']\n{BASICS}",
-            [
-                "6: endpoints.us: speaks: openai has chat, embeddings, models, responses",
-            ],
+            ["7: endpoints.us.speaks: openai has chat, embeddings, models, responses"],
         ),
     ],
     ids=[

@@ -80,6 +80,7 @@ def test_a_key_comes_from_the_environment_or_from_a_file(
         (f"'env:{CANARY}'", f"{PLACE}the environment variable of that name is not set"),
         ("'env:not_there'", f"{PLACE}the environment variable of that name is not set"),
         ("'env:EMPTY'", UNSENDABLE),
+        ("'env:BLANKS'", UNSENDABLE),
         ("'env:UNSENDABLE'", UNSENDABLE),
         (f"'file:/{CANARY}'", f"{PLACE}the file cannot be read: no such file or directory"),
         ("'file:.'", f"{PLACE}the file cannot be read: is a directory"),
@@ -95,6 +96,7 @@ def test_a_key_that_is_not_there(
     """Said at its place, without what stands there: it may be the key itself."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("BLANKS", "  ")
     monkeypatch.setenv("UNSENDABLE", f"{CANARY}\t")
     Path("empty").write_text(" \n")
     Path("two").write_text(f"{CANARY}\n{CANARY}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from attrs import Attribute, field, frozen
@@ -141,3 +142,42 @@ def test_a_bug_is_no_mistake_of_the_file() -> None:
     with pytest.raises(ZeroDivisionError):
         reader.read({"number": 1}, Broken, ("a", "broken"))
     assert () == reader.mistakes.texts
+
+
+@frozen
+class Judged:
+    """Settings that are wrong in the company of each other only."""
+
+    number: int
+    error: ClassVar[Exception]
+
+    def __attrs_post_init__(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("number: must be odd", "line 2: a.number: must be odd"),
+        ("numbers: must be odd", "line 1: a: numbers: must be odd"),
+        ("number", "line 1: a: number"),
+    ],
+)
+def test_what_begins_with_a_setting_is_told_at_its_place(
+    words: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what is wrong with all of them is the fault of one."""
+    reader = Reader(Mistakes({("a",): 1, ("a", "number"): 2}))
+    monkeypatch.setattr(Judged, "error", ls.ConfigError(words), raising=False)
+
+    assert reader.read({"number": 1}, Judged, ("a",)) is None
+    assert (expected,) == reader.mistakes.texts
+
+
+def test_a_bug_that_sounds_like_a_mistake_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its class tells, not its words."""
+    reader = Reader(Mistakes({}))
+    monkeypatch.setattr(Judged, "error", ZeroDivisionError("number: no"), raising=False)
+
+    with pytest.raises(ZeroDivisionError):
+        reader.read({"number": 1}, Judged, ("a",))

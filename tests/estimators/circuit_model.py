@@ -146,7 +146,8 @@ class Past:
             return ("probe",)
         if insists and not self.hard:
             return ("pass",)
-        return "refused", not self.hard or (wakes and allowed), max(self.until, now) - now or None
+        left = 0.0 if state == "half_open" else max(self.until, now) - now
+        return "refused", not self.hard or (wakes and allowed), left or None
 
     def is_stale(self, call: int) -> bool:
         """Whether nobody listens: it was disabled, has turned since, or *call* has had its say."""

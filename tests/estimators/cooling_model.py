@@ -26,8 +26,8 @@ NAMES: Final = {
     "b, other model": {"endpoint": "b", "key_model": "k for n", "key": "k", "account": "x"},
     "c": {"endpoint": "c", "key_model": "l for m", "key": "l", "account": "x"},
     "d": {"endpoint": "d", "key_model": "n for m", "key": "n", "account": "n"},
-    "e": {"endpoint": "e", "key_model": "e", "key": "e", "account": "y"},
-    "f": {"endpoint": "f", "key_model": "f", "key": "f", "account": "f"},
+    "e": {"endpoint": "e", "key_model": "e for m", "key": "e", "account": "y"},
+    "f": {"endpoint": "f", "key_model": "f for m", "key": "f", "account": "f"},
 }
 
 

@@ -45,7 +45,7 @@ FAILURES: Final[dict[str, tuple[Callable[[], LLMStackError], str, str]]] = {
     "account is limited": (lambda: moved(RateLimited(), Cool("account", 1.0)), "account", "soft"),
     "bad key": (AuthFailed, "key", "probing"),
     "not allowed": (PermissionDenied, "key_model", "probing"),
-    "no model": (ModelNotFound, "endpoint", "probing"),
+    "no model": (ModelNotFound, "key_model", "probing"),
     "no money": (QuotaExhausted, "account", "probing"),
     "no money, named": (lambda: QuotaExhausted(retry_after=9.0), "account", "probing"),
 }

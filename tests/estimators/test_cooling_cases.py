@@ -37,9 +37,9 @@ def test_of_several_the_last_that_is_hard_is_told() -> None:
     hard = refusal(board)
 
     assert (True, 170.0) == (soft.soft, soft.ready_at)
-    assert "key k for m is put aside for 70 s more: RateLimited" == soft.message
+    assert "its key for m is put aside for 70 s more: RateLimited" == soft.message
     assert (False, 105.0) == (hard.soft, hard.ready_at)
-    assert "key k for m is put aside for 5 s more: RateLimited" == hard.message
+    assert "its key for m is put aside for 5 s more: RateLimited" == hard.message
 
 
 def test_nobody_knows_when_a_probe_is_back() -> None:
@@ -53,9 +53,9 @@ def test_nobody_knows_when_a_probe_is_back() -> None:
 
     assert None is waits.ready_at
     assert not waits.soft
-    assert "key k is put aside while a probe is out: AuthFailed" == waits.message
+    assert "its key is put aside while a probe is out: AuthFailed" == waits.message
     assert 200.0 == longer.ready_at
-    assert "account x is put aside for 97 s more: by hand" == longer.message
+    assert "its account is put aside for 97 s more: by hand" == longer.message
 
 
 @pytest.mark.parametrize(

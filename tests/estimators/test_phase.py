@@ -58,7 +58,7 @@ NEXT: Final = "; the next request is a probe"
             Standing("degraded", "half-open: a" + NEXT),
         ),
         (Phase(HALF, "a", 10.0, hard=True, out=2), 9.0, Standing("down", "half-open: a")),
-        (Phase(HALF, "a", 10.5, out=2), 9.0, Standing("down", "half-open: a", "", 10.5, soft=True)),
+        (Phase(HALF, "a", 10.5, out=2), 9.0, Standing("down", "half-open: a", soft=True)),
     ],
     ids=[
         *("disabled", "degraded", "soft", "hard", "awake", "due", "half-open", "one probe is out"),

@@ -14,7 +14,7 @@ from tests.gateway.stage import Chat, over
 
 
 def routed(endpoints: ls.EndpointSet) -> Chat:
-    return ls.ServiceBuilder().layer(ls.Retry()).layer(ls.RoundRobin(endpoints)).service(dispatch)
+    return ls.ServiceBuilder().layer(ls.RoundRobin(endpoints)).service(dispatch)
 
 
 def test_a_name_has_its_route_and_the_star_takes_the_others() -> None:

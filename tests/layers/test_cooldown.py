@@ -103,7 +103,7 @@ def test_its_place_is_between_breaker_and_limits() -> None:
         (AuthFailed(), "hard hard ok hard"),
         (QuotaExhausted(), "hard hard hard hard"),
         (PermissionDenied(), "hard hard ok ok"),
-        (ModelNotFound(), "hard ok ok hard"),
+        (ModelNotFound(), "hard hard ok ok"),
     ],
     ids=repr,
 )
@@ -213,7 +213,7 @@ def test_a_refusal_says_what_why_and_until_when() -> None:
         await asyncio.sleep(0.001)
 
         left = f"{aside.until:.1f}"
-        words = f"key env:KEY for m is put aside for {left} s more: RateLimited"
+        words = f"its key for m is put aside for {left} s more: RateLimited"
         assert (words, aside.until) == (refused.value.message, refused.value.ready_at)
         assert 8.0 < aside.until < 8.8
         assert ("hard", "ok") == (early, await outcome(service, to(US)))
@@ -227,14 +227,16 @@ def test_who_fails_learns_how_long_it_is_put_aside() -> None:
     dice = Random(1)
 
     async def late(request: Request, /) -> None:
-        first = request.model == "first"
+        first = request.tenant == "first"
         await asyncio.sleep(dice.uniform(0, 1) if first else dice.uniform(10, 30))
         raise RateLimited(retry_after=dice.uniform(90, 127) if first else 1.0)
 
-    async def failed(service: Cooling, name: str, model: str) -> None:
+    async def failed(service: Cooling, name: str, tenant: str) -> None:
+        request = to(name)
+        request.tenant = tenant
         with pytest.raises(RateLimited) as failed:
-            await service(to(name, model))
-        until = service.statistics()[Where("endpoint", name)].until
+            await service(request)
+        until = service.statistics()[Where("endpoint", name, "m")].until
         assert failed.value.retry_after is not None
         assert until <= clock.now() + failed.value.retry_after < until + 1e-9
 

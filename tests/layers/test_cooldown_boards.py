@@ -44,7 +44,7 @@ def test_an_operator_may_put_aside_and_clear() -> None:
         longest = max(aside.until for aside in service.statistics().values())
         assert 21600.0 == longest
         ends.append(await outcome(service, to(EU)))
-        service.clear("key_model", "env:KEY")
+        service.clear("key_model", "env:KEY", "other")
         service.clear("account", "acme")
         ends.append(await outcome(service, to(EU)))
         service.clear("key_model", "env:KEY", "m")
@@ -72,7 +72,7 @@ def test_the_statistics_say_what_why_until_when_and_how_many() -> None:
         hard = service.statistics()[Where("endpoint", "eu")]
         service.clear()
         await outcome(service, to("eu"))
-        probing = service.statistics()[Where("endpoint", "eu")]
+        probing = service.statistics()[Where("endpoint", "eu", "m")]
 
         assert ["soft"] * 3 == refused
         assert ("Overloaded", True, False, 0, 1, 0) == facts_of(soft)

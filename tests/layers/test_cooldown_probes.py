@@ -10,6 +10,7 @@ from llmstack.errors import (
     AuthFailed,
     BadRequest,
     CircuitOpen,
+    Cool,
     LLMStackError,
     ModelNotFound,
     PermissionDenied,
@@ -32,6 +33,15 @@ from llmstack.testing.scripted import (
 )
 from llmstack.testing.virtual import run_virtual
 from tests.layers.cooling import ASIA, EU, US, Cooling, Scripted, events_of, outcome, to
+
+
+MODEL = "look whether the provider has the model, and whether the key may use it"
+
+
+def moved(error: LLMStackError, cools: Cool) -> LLMStackError:
+    """An error that puts aside something else than others of its class."""
+    error.cools = cools
+    return error
 
 
 async def aside(inner: Service[Any, Any], error: LLMStackError | None = None) -> Cooling:
@@ -72,9 +82,10 @@ def test_ten_attempts_are_one_alarm(error: LLMStackError) -> None:
     [
         (AuthFailed(), "key env:KEY", "look whether the key is valid, and put in another one"),
         (QuotaExhausted(), "account acme", "look at the balance and the caps of the account"),
-        (PermissionDenied(), "key env:KEY for m", "look whether the key may use the model"),
+        (PermissionDenied(), "key env:KEY for m", MODEL),
+        (ModelNotFound(), "key env:KEY for m", MODEL),
         (
-            ModelNotFound(),
+            moved(PermissionDenied(), Cool("endpoint", 600.0)),
             "endpoint eu",
             "look whether the provider still has the model, under this name",
         ),

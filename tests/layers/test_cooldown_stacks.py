@@ -186,7 +186,7 @@ def test_one_that_does_not_fit_is_not() -> None:
     async def main() -> float:
         with pytest.raises(RateLimited) as failed:
             await stack(Request("m"))
-        with pytest.raises(NoEndpoint, match="a: key k for m is put aside for 50"):
+        with pytest.raises(NoEndpoint, match="a: its key for m is put aside for 50"):
             await stack(Request("m"))
         assert failed.value.retry_after is not None
         return failed.value.retry_after
@@ -269,7 +269,7 @@ def test_two_stacks_over_one_account_know_the_same() -> None:
     async def main() -> None:
         with pytest.raises(QuotaExhausted):
             await one(Request("m"))
-        with pytest.raises(NoEndpoint, match="account x is put aside for 3600"):
+        with pytest.raises(NoEndpoint, match="its account is put aside for 3600"):
             await two(Request("m"))
 
     run_virtual(main())

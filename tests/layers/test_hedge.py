@@ -392,13 +392,8 @@ def test_what_may_be_sent_twice_must_be_said() -> None:
     """There is no default for it; all else has one, and limits."""
     with pytest.raises(TypeError, match="hedgeable"):
         Hedge()  # type: ignore[call-arg]
-    for name, values in {
-        "share": [-0.1, 1.1],
-        "samples": [0, 1.5],
-        "spread": [0.5],
-        "window": [0.0],
-    }.items():
-        for value in values:
-            settings: dict[str, Any] = {name: value}
-            with pytest.raises((ValueError, TypeError), match=name):
-                Hedge(hedgeable=always, **settings)
+    wrong = {"share": [-0.1, 1.1], "samples": [0, 1.5], "spread": [0.5], "window": [0.0]}
+    for name, value in ((name, value) for name, values in wrong.items() for value in values):
+        settings: dict[str, Any] = {name: value}
+        with pytest.raises((ValueError, TypeError), match=name):
+            Hedge(hedgeable=always, **settings)

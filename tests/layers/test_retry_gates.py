@@ -10,9 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from llmstack import clock
+from llmstack.builder import ServiceBuilder
+from llmstack.endpoint import Endpoint
 from llmstack.errors import CircuitOpen, LLMStackError, Overloaded
 from llmstack.layers.retry import Retry
-from llmstack.order import Bound
+from llmstack.messages import dispatch
+from llmstack.order import Bound, StackWarning
+from llmstack.routers.round_robin import RoundRobin
+from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual
 
 
@@ -81,3 +86,14 @@ def test_to_wait_for_a_gate_is_no_attempt(gates: list[Any], end: object, seconds
 
     with capture_logs():
         assert (end, seconds) == run_virtual(main())
+
+
+def test_a_retry_above_a_group_that_has_one_warns() -> None:
+    """Three times three; whichever router stands between, and though the group is elsewhere."""
+    group = ServiceBuilder((Retry(), RoundRobin([Endpoint("a", echo)]))).service(dispatch)
+    router = RoundRobin([Endpoint("group", group), Endpoint("b", echo)])
+    with pytest.warns(StackWarning, match="retry stands above a group that has one itself: two"):
+        stack = ServiceBuilder((Retry(), router)).service(dispatch)
+
+    assert 9 == stack.bound.calls
+    ServiceBuilder((router,)).service(dispatch)

@@ -23,6 +23,7 @@ from llmstack.providers.credential import (
     SecretFile,
     as_credential,
     credential,
+    edition_of,
 )
 from llmstack.providers.secret import Secret
 from llmstack.testing.virtual import run_virtual
@@ -281,6 +282,7 @@ GIVES: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     "bytes": (CANARY.encode, "returned bytes, which is no key"),
     "coroutine": (lambda: asyncio.sleep(0), "returned coroutine, which is no key"),
     "empty": (lambda: "", CARRY),
+    "blanks": (lambda: "  ", CARRY),
     "lines": (lambda: f"{CANARY}\r\nx: y", CARRY),
     "secret": (lambda: Secret(f"{CANARY}ß"), CARRY),
 }
@@ -366,3 +368,29 @@ def test_a_plain_string_is_the_key_itself() -> None:
     assert as_credential(None) is None
     assert asked is not None
     assert secret == asked.current()
+
+
+def test_each_other_key_of_a_file_is_another_edition(tmp_path: Path) -> None:
+    """A file that is written anew with the same key, or that is gone, is no other one."""
+    path = tmp_path / "key"
+    path.write_text("one")
+    credential = SecretFile(path)
+    seen = [credential.edition()]
+    for text in ("two", "two \n", "", "three"):
+        path.write_text(text)
+        seen.append(credential.edition())
+
+    assert [0, 1, 1, 1, 2] == seen
+
+
+def test_each_other_key_of_a_function_is_another_edition() -> None:
+    """One that has none just now is no other one."""
+    keys = iter(["one", "one", "two", "", "two", "one"])
+    credential = SecretCall(lambda: next(keys))
+
+    assert [0, 0, 1, 1, 1, 2] == [credential.edition() for _ in range(6)]
+
+
+def test_a_key_that_never_changes_has_no_edition() -> None:
+    """Nor has an endpoint that asks nobody for a key."""
+    assert [None, None] == [edition_of(Secret("sk-1")), edition_of(None)]

@@ -148,6 +148,7 @@ def test_keys_that_can_serve_nothing_are_a_mistake(
         ([], 1.0, "k", "'models' must be >= 1"),
         (None, -1.0, "k", "weight must be a finite number >= 0"),
         (None, 1.0, "", "credential is empty or has signs that a header cannot carry"),
+        (None, 1.0, "  ", "credential is empty or has signs that a header cannot carry"),
         (None, 1.0, "a\nb", "credential is empty or has signs that a header cannot carry"),
     ],
 )

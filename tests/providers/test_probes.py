@@ -256,7 +256,7 @@ def test_a_provider_that_dies_and_comes_back() -> None:
             ]
             stack: ls.Stack[ls.Request, Any] = (
                 ls.ServiceBuilder(seed=1)
-                .layer(ls.Fallback(endpoints, triggers=()))
+                .layer(ls.Fallback(endpoints, triggers=["auth"]))
                 .layer(ls.Health(endpoints, OneToken("m")))
                 .service(ls.dispatch)
             )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.errors import RateLimited
-from llmstack.providers.redact import clean, conceal, identifier, path, request_id
+from llmstack.providers.redact import clean, conceal, identifier, path, request_id, without_key
 from llmstack.providers.secret import Secret
 
 
@@ -154,3 +154,26 @@ def test_without_a_key_nothing_is_concealed() -> None:
     conceal(error, None)
 
     assert (("said",), "code") == (error.args, error.code)
+
+
+@pytest.mark.parametrize("key", ["hunter2Pass", "a\\b'c\"d"])
+def test_a_header_with_the_key_in_it_is_left_out(key: str) -> None:
+    """Wherever in the name or the value, in small letters or in capitals; the others stay."""
+    kept = {"content-type": "application/json", "retry-after": "3"}
+    echoes = {
+        "x-request-id": key,
+        "request-id": f"req_{key.upper()}_1",
+        f"x-ratelimit-{key.lower()}": "1",
+    }
+
+    assert kept == without_key({**echoes, **kept}, Secret(key))
+    for name, value in echoes.items():
+        assert kept == without_key({**kept, name: value}, Secret(key))
+
+
+def test_headers_without_the_key_pass_as_they_are() -> None:
+    """They are not even copied; nor where there is no key, or only the joint would be one."""
+    headers = {"x-request-id": "hunter", "retry-after": "2pass"}
+
+    for key in (Secret("hunter2"), Secret("hunter2pass"), None):
+        assert headers is without_key(headers, key)

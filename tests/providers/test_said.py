@@ -38,6 +38,9 @@ def model(raw: bytes) -> object:
 @example(b'{"a": 1}')
 @example(b'{"a": 1}}')
 @example(b'{"a": "\xff"}')
+@example(b' {"a": 1}')
+@example('{"a": 1}'.encode("utf-16-le"))
+@example('{"a": 1}'.encode("utf-16-be"))
 @example(b"{" * 99 + b"}")
 @example(b'{"a":' * 100_000 + b"}")
 def test_whatever_comes_is_decoded_as_ever(raw: bytes) -> None:

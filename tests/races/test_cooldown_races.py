@@ -64,7 +64,7 @@ class Provider:
         """All that is known of where *request* goes."""
         service = self.stacks[0]
         assert isinstance(service, CooldownService)
-        known = [self.board.facts.get(where, {}) for where in service._place(request).within()]
+        known = [self.board.facts.get(where, {}) for where in service._place(request, 0).within()]
         return [fact for there in known for fact in there.values()]
 
     def known(self, fact: Fact) -> bool:

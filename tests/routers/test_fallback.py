@@ -143,7 +143,8 @@ errors = st.one_of(
 )
 rules = st.builds(
     Rules,
-    st.none() | st.lists(st.sampled_from([*kinds, UpstreamError]), max_size=3).map(tuple),
+    st.none()
+    | st.lists(st.sampled_from([*kinds, UpstreamError]), min_size=1, max_size=3).map(tuple),
     st.none() | st.integers(1, 3),
     st.integers(0, 3),
 )
@@ -372,7 +373,7 @@ def test_the_bound_counts_all_that_may_be_asked() -> None:
     assert Bound(6, 30.0) == Fallback(there).bound(below)
     assert Bound(4, 20.0) == Fallback(there, max_attempts=1).bound(below)
     assert Bound(6, 30.0) == Fallback(there, max_attempts=5).bound(below)
-    assert Bound(10, 50 + 2 * 8.8) == Fallback(there, retry_primary=2).bound(below)
+    assert Bound(10, 50 + 2 * 8.8 + 3 * 8) == Fallback(there, retry_primary=2).bound(below)
     assert Bound(2, 10.0) == Fallback(EndpointSet()).bound(below)
     assert (
         "at most 3 upstream calls"

@@ -94,6 +94,15 @@ def test_answers_count_as_attempts() -> None:
     assert [1, 1, 1, 0] == asked(services)
 
 
+def test_a_list_can_be_for_answers_alone() -> None:
+    """Then no failure is a trigger."""
+    there, services = entries([reply("bad")], [ServerError()], [])
+    layer = Fallback(there, accepts=good, triggers=[])
+
+    assert b"bad" == walked(layer).body
+    assert [1, 1, 0] == asked(services)
+
+
 def test_an_entry_for_failures_is_not_for_answers() -> None:
     """Its triggers would have to say so; those of the whole list need not."""
     there, services = entries([reply("bad")], [], [reply("good")])

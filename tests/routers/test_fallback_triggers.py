@@ -185,6 +185,7 @@ def test_settings_by_name_are_kept() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"triggers": []}, "triggers: there is none, so no failure would lead on; name some, or l"),
         ({"triggers": ["rate"]}, "triggers: 'rate' is no class of llmstack's errors, nor one of r"),
         ({"after": {"b": [ValueError]}}, "is no class of llmstack's errors"),
         ({"after": {"x": ["any"]}}, "after: no endpoint is named 'x'"),

@@ -49,22 +49,24 @@ def test_a_router_shows_names_and_weights() -> None:
 
 
 def test_the_bound_counts_the_calls_of_groups() -> None:
-    """As often as endpoints are asked, times what the largest group below may ask itself."""
+    """Those that may ask most, as many as are asked, each once."""
 
     stack = ServiceBuilder().layer(Deadline(7)).layer(Fallback(listed([1, 1, 1])))
     plain, group = listed([1])[0], Endpoint("g", stack.service(echo))
     assert Bound(1, 5.0) == bound_of_endpoints((plain,), Bound(1, 5.0))
-    assert Bound(12, 20.0) == bound_of_endpoints((plain, group), Bound(2, 10.0), 2)
-    assert Bound(6, 7.0) == bound_of_endpoints((group,), Bound(2, 10.0))
+    assert Bound(8, 20.0) == bound_of_endpoints((plain, group), Bound(2, 10.0), 2)
+    assert Bound(6, 10.0) == bound_of_endpoints((group,), Bound(2, 10.0))
+    assert Bound(3, 7.0) == bound_of_endpoints((group,), Bound(1, 10.0))
     assert Bound(2, 10.0) == bound_of_endpoints(EndpointSet(), Bound(2, 10.0))
 
 
 def test_the_bound_counts_the_dearest_endpoint() -> None:
-    """For each call; one that is not known makes all of it unknown."""
+    """The dearest of those that are asked; one that is not known makes all of it unknown."""
     window = Capabilities(context=1_000_000, max_output=1_000_000)
     cheap = Endpoint("cheap", echo, price=Price(1, 1), capabilities=window)
     dear = Endpoint("dear", echo, price=Price(2, 3), capabilities=window)
     group = Endpoint("g", ServiceBuilder().layer(Fallback([cheap, dear])).service(echo))
-    assert Bound(4, 20.0, 20.0) == bound_of_endpoints((cheap, dear), Bound(2, 10.0), 2)
-    assert Bound(4, 10.0, 20.0) == bound_of_endpoints((cheap, group), Bound(2, 10.0))
+    assert Bound(4, 20.0, 14.0) == bound_of_endpoints((cheap, dear), Bound(2, 10.0), 2)
+    assert Bound(2, 10.0, 10.0) == bound_of_endpoints((cheap, dear), Bound(2, 10.0))
+    assert Bound(4, 10.0, 14.0) == bound_of_endpoints((cheap, group), Bound(2, 10.0))
     assert inf == bound_of_endpoints((cheap, Endpoint("unknown", echo)), Bound(1)).cost

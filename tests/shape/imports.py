@@ -20,7 +20,7 @@ __all__ = [
 
 #: From the ground up. A module imports from its own floor or from below.
 FLOORS: Final = (
-    {"errors", "clock"},
+    {"errors", "clock", "hooks", "events"},
     {"call"},
     {"service"},
     {"endpoint"},

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
-import structlog
 from aiohttp import web
 
 from llmstack import clock
 from llmstack.endpoint import EndpointSet
 from llmstack.errors import Scope
 from llmstack.estimators.scope import Where
+from llmstack.events import EventLog
 from llmstack.gateway.admin.finding import Group, group_of, standing_request
 from llmstack.gateway.admin.plain import plain
 from llmstack.gateway.admin.said import Said
@@ -30,7 +30,7 @@ from llmstack.layers.cooldown import CooldownService
 
 __all__ = ["breaker", "cooldown", "endpoint"]
 
-log: Final = structlog.get_logger("llmstack")
+log: Final = EventLog()
 
 Breaker = CircuitBreakerService[Any, Any]
 

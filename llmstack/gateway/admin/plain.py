@@ -16,8 +16,10 @@ import attrs
 
 __all__ = ["plain"]
 
-#: Fields that are points in time, and what they are called as seconds from now.
-_TIMES: Final[Mapping[str, str]] = MappingProxyType({"ready_at": "ready_in", "until": "ends_in"})
+#: Fields that are points in time, and what they are called as seconds from now, or until now.
+_TIMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"ready_at": "ready_in", "until": "ends_in", "at": "ago"}
+)
 
 
 def plain(value: object, now: float) -> Any:  # noqa: ANN401 -- JSON
@@ -42,7 +44,7 @@ def _object(value: Any, now: float) -> dict[str, Any]:  # noqa: ANN401 -- of any
             inner = getattr(value, field.name)
             name = _TIMES.get(field.name, field.name)
             if name != field.name and inner is not None:
-                inner = round(max(0.0, inner - now), 3)
+                inner = round(max(0.0, now - inner if name == "ago" else inner - now), 3)
             found[name] = plain(inner, now)
     return found
 

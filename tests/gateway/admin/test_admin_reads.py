@@ -60,7 +60,7 @@ def test_ready_tells_how_each_endpoint_stands_and_why() -> None:
     assert [
         ("down", "open: by hand", "circuit_breaker", waits[0], False),
         ("down", aside, "cooldown", waits[1], False),
-        ("disabled", "is disabled", "", None, False),
+        ("disabled", "switched off", "", None, False),
         tuple(UP.values()),
     ] == facts
     assert 2 <= waits[0] <= 5
