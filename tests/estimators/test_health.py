@@ -135,6 +135,48 @@ def test_settings_are_checked(wrong: tuple[float, int, int]) -> None:
         Checkups(*wrong, lambda: 0.5)
 
 
+def test_an_interval_may_be_short() -> None:
+    """And one probe may decide; what is least that it takes is nothing."""
+    checkups = Checkups(0.5, 1, 1, lambda: 1.0)
+    checkups.keep("a", 7.0)
+
+    assert 7.25 == checkups.look(7.0)
+    assert 7.5 == checkups.look(7.4)
+    assert (None, "a") == (checkups.next(7.4), checkups.next(7.5))
+
+
+@pytest.mark.parametrize(("roll", "after"), [(0.0, 36), (0.25, 38), (0.5, 40), (1.0, 44)])
+@pytest.mark.parametrize("saved", [False, True])
+def test_the_next_turn_is_an_interval_later(roll: float, after: float, *, saved: bool) -> None:
+    """Give or take a tenth, from the end of the probe, or from where traffic saved it."""
+    checkups = Checkups(INTERVAL, 1, 1, lambda: roll)
+    checkups.keep("a", 0.0)
+    if saved:
+        checkups.save("a", 100.0)
+    else:
+        checkups.end("a", checkups.begin("a"), "neutral", "Busy", 100.0)
+
+    assert checkups.next(100.0 + after - 1e-6) is None
+    assert "a" == checkups.next(100.0 + after + 1e-6)
+
+
+def test_each_counts_for_its_own() -> None:
+    """So many bad ones, so many good ones, and when the last of them was."""
+    checkups = Checkups(INTERVAL, 1, 2, lambda: 0.0)
+    checkups.keep("ab", 0.0)
+    pulse = checkups.pulses["a"]
+    assert (False, "") == (pulse.answered, pulse.why)
+
+    def turn(verdict: Verdict, now: float) -> Turn | None:
+        return checkups.end("a", checkups.begin("a"), verdict, verdict, now)
+
+    assert Turn("down", "a probe failed: bad") == turn("bad", 50.0)
+    assert turn("good", 100.0) is None
+    assert Turn("up", "2 probes in a row went well") == turn("good", 150.0)
+    assert Checked("up", good=2, sent=3, reason="good", at=150.0) == pulse.statistics()
+    assert Checked() == checkups.pulses["b"].statistics()
+
+
 def test_a_probe_of_one_that_left_counts_for_nobody() -> None:
     """Nor for another one of that name; while it is under way, that one has to wait."""
     checkups = Checkups(INTERVAL, 1, 1, lambda: 0.0)

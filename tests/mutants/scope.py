@@ -37,16 +37,20 @@ SCOPE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "estimators/test_cusum",
         ),
         "estimators/window": (),
-        "estimators/phase": ("estimators/test_phase", *CIRCUIT),
+        "estimators/phase": ("estimators/test_phase_edges", "estimators/test_phase", *CIRCUIT),
         "estimators/ramp": (),
         "estimators/open_time": (),
-        "estimators/retry_budget": (),
+        "estimators/retry_budget": (
+            "estimators/test_retry_budget_turns",
+            "estimators/test_retry_budget",
+        ),
         "estimators/retry_rule": (),
-        "estimators/backoff": (),
+        "estimators/backoff": ("estimators/test_until_ready", "estimators/test_backoff"),
         "estimators/cooling": (
             "estimators/test_cooling_cases",
             "estimators/test_cooling_memory",
             "estimators/test_cooling_standing",
+            "estimators/test_cooling_editions",
             "estimators/test_cooling",
         ),
         "estimators/scope": (),
@@ -67,10 +71,15 @@ SCOPE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "estimators/rotation": (),
         "estimators/explore": (),
         "estimators/tokens": (),
+        "estimators/health": (),
         "providers/said": ("providers/test_said", *CORPUS),
         "providers/redact": (),
         "providers/openai/hosts": ("providers/openai/test_classify", *CORPUS),
-        "providers/sse": (),
+        "providers/sse": (
+            "providers/test_sse_plain",
+            "providers/test_batch",
+            "mutants/bench/test_sse_at_once",
+        ),
     }
 )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -33,6 +34,8 @@ from tests.mutants.survivors import LIST, Place, listed
 __all__ = ["main"]
 
 STORE: Final = ROOT / ".mutants"
+HERE: Final = Path(__file__).parent
+TAKEN: Final = re.compile(r"^from (tests\.[a-z.]+) import (test_\w+)", re.MULTILINE)
 #: After so many verdicts they are written down.
 OFTEN: Final = 20
 
@@ -41,9 +44,16 @@ def files_of(module: str) -> Iterator[Path]:
     """Yield what the verdicts on *module* depend on."""
     yield ROOT / "llmstack" / f"{module}.py"
     tests = own_tests(module)
+    tests += tuple(taken for test in tests if test.parent == HERE for taken in taken_by(test))
     yield from tests
-    for folder in sorted({test.parent for test in tests}):
+    for folder in sorted({test.parent for test in tests} - {HERE}):
         yield from sorted(set(folder.glob("*.py")) - set(folder.glob("test_*.py")))
+
+
+def taken_by(test: Path) -> Iterator[Path]:
+    """Yield the files whose tests one in this folder takes."""
+    for home, name in TAKEN.findall(test.read_text("utf-8")):
+        yield ROOT / home.replace(".", "/") / f"{name}.py"
 
 
 def verdict_on(trial: Trial, mutant: Mutant) -> Verdict:

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.mutants.bench.mutate import mutants
+from tests.mutants.bench.run import files_of
 from tests.mutants.bench.swap import changed_functions, swap
 from tests.mutants.scope import ROOT
 
@@ -71,27 +72,51 @@ def test_one_line_is_changed() -> None:
         assert [each.line - 1] == [n for n, line in enumerate(lines) if line != changed[n]]
 
 
+MODULE: Final = """
+def half(n):
+    return n / 2
+
+
+def at_import():
+    return 3
+
+
+def other():
+    return 1
+
+
+SIZE = at_import()
+"""
+TESTS: Final = """
+import tried_here
+
+
+def test_both():
+    assert tried_here.half(5) == 2.5
+    assert tried_here.SIZE == 3
+"""
 TRIED: Final = """
 import sys
 from pathlib import Path
 from tests.mutants.bench.trial import Trial
 
-module, test = Path("tried_here.py"), Path("test_tried_here.py")
-module.write_text("def half(n):\\n    return n / 2\\n\\n\\ndef other():\\n    return 1\\n")
-test.write_text("import tried_here\\ndef test_half():\\n    assert tried_here.half(5) == 2.5\\n")
-trial = Trial(module, "tried_here", [test])
+trial = Trial(Path("tried_here.py"), "tried_here", [Path("test_tried_here.py")])
 with trial:
-    print(*(trial.reaches(line) for line in (1, 2, 6)))
+    print(*(trial.reaches(line) for line in (2, 3, 7, 11)))
     print(*(trial.kills(text) for text in sys.argv[1:]))
 """
 
 
 def test_a_trial(tmp_path: Path) -> None:
     """A test that fails kills, one that does not end too; what no test runs is not reached."""
-    half = "def half(n):\n    return n "
-    texts = [half + "* 0.5", half + "// 2", "def half(n):\n    while True: pass", "nonsense"]
+    (tmp_path / "tried_here.py").write_text(MODULE)
+    (tmp_path / "test_tried_here.py").write_text(TESTS)
+    changes = [
+        *(("n / 2", "n * 0.5"), ("n / 2", "n // 2"), ("return n / 2", "while True: pass")),
+        *(("return 3", "return 4"), ("return 1", "return 2"), (MODULE, "nonsense")),
+    ]
     ended = subprocess.run(
-        [sys.executable, "-c", TRIED, *texts],
+        [sys.executable, "-c", TRIED, *(MODULE.replace(*change) for change in changes)],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
         capture_output=True,
@@ -99,7 +124,20 @@ def test_a_trial(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert ["True True False", "False True True True"] == ended.stdout.splitlines()
+    assert [
+        ["True", "True", "True", "False"],
+        ["False", "True", "True", "True", "False", "True"],
+    ] == [line.split() for line in ended.stdout.splitlines()]
+
+
+def test_verdicts_depend_on_tests_that_are_taken() -> None:
+    """And on what is beside those, but not on what asks them."""
+    files = {str(path.relative_to(ROOT)) for path in files_of("providers/sse")}
+
+    assert {"llmstack/providers/sse.py", "tests/providers/test_batch.py"} <= files
+    assert {"tests/mutants/bench/test_sse_at_once.py", "tests/providers/test_sse.py"} <= files
+    assert {"tests/providers/steps.py"} <= files
+    assert {"tests/providers/test_said.py", "tests/mutants/bench/run.py"} & files == set()
 
 
 BEFORE: Final = """
