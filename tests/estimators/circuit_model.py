@@ -128,9 +128,10 @@ class Past:
 
     def is_silent(self, now: float) -> bool:
         """Nobody has sent anything for a while, nor has an operator opened it."""
-        by_hand = [e for e in self.log if e.what == "opened" and e.call < 0]
-        sent = [e for e in self.log if e.what == "sent"]
-        return all(now - entry.at >= 5 for entry in [*sent, *by_hand])
+        kinds = {("sent", True), ("sent", False), ("opened", True)}
+        noise = (e for e in reversed(self.log) if (e.what, e.call < 0) in kinds)
+        last = next(noise, None)
+        return last is None or now - last.at >= 5
 
     def answer(self, now: float, draw: float, *, asks: str, allowed: bool) -> tuple[object, ...]:
         """What a request gets: "probe" or "pass", or a refusal, its softness and its end."""
