@@ -17,7 +17,7 @@ from llmstack.errors import ConfigError
 from llmstack.messages import Request
 from llmstack.order import Bound, absent, bound_of, check_order, parts_of, reasons, role_of
 from llmstack.service import Layer, Req, Resp, Service
-from llmstack.standing import Standing
+from llmstack.standing import Standing, standing_of, together, worst_of
 
 
 __all__ = ["ServiceBuilder", "Stack"]
@@ -172,6 +172,14 @@ class Stack(Generic[Req, Resp]):
                 standings: dict[str, Standing] = read(Request() if request is None else request)
                 return standings
         return {}
+
+    def standing(self, request: object = None) -> Standing:
+        """Return how the stack stands as a whole: as its best endpoint, or worse, if a layer is.
+
+        That is what an endpoint of another stack is, of which this is the service.
+        """
+        asked = Request() if request is None else request
+        return worst_of([standing_of(self.services[0], asked), together(self.standings(asked))])
 
     def statistics(self) -> dict[str, Any]:
         """Return the state of every layer that keeps one, by role; a second one is "role 2".

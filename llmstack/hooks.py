@@ -20,7 +20,8 @@ def answers_at_once(_instance: object, attribute: Attribute[Any], value: object)
     """Check that *value* can be called and is no ``async def``, whose answer would be "yes"."""
     name = attribute.name
     if not callable(value):
-        raise ConfigError(f"{name} must be a function, not {value!r}")
+        # Only its type: what stands in the wrong place may be a key.
+        raise ConfigError(f"{name} must be a function, not {type(value).__name__}")
     # An object with an async __call__ as well.
     if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
         raise ConfigError(f"{name} must be a plain function, not an async one: it is not awaited")

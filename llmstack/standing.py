@@ -70,13 +70,20 @@ class Stands(Protocol):
 
 
 def standing_of(service: object, request: object) -> Standing:
-    """Return the worst that *service* and those inside it say, each under its role."""
+    """Return the worst that *service* and those inside it say, each under its role.
+
+    Down to a router: what is below that is said of each endpoint, and what a stack says of
+    itself has all of it.
+    """
     return worst_of(_said(service, request))
 
 
 def _said(service: object, request: object) -> Iterator[Standing]:
     while service is not None:
         said = service.standing(request) if isinstance(service, Stands) else None
+        if hasattr(service, "standings"):
+            yield from () if said is None else (said,)
+            return
         if said is not None:
             role = getattr(getattr(service, "settings", None), "role", type(service).__name__)
             yield evolve(said, gate=said.gate or role)

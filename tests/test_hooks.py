@@ -43,7 +43,7 @@ def test_what_nobody_would_await_is_an_error(name: str, hook: object) -> None:
 @pytest.mark.parametrize("name", TAKES)
 def test_what_cannot_be_called_is_an_error(name: str) -> None:
     """When it is set, not when the first request comes."""
-    with pytest.raises(ls.ConfigError, match=f"^{name} must be a function, not 3$"):
+    with pytest.raises(ls.ConfigError, match=f"^{name} must be a function, not int$"):
         TAKES[name](3)
 
 

@@ -146,6 +146,26 @@ def test_what_is_said_of_a_member_is_said_of_the_group() -> None:
     assert "down" == both.state
 
 
+def test_what_stands_above_the_router_of_a_group_is_said_of_it_too() -> None:
+    """All its members are up, and it takes nothing; so as an endpoint, and as a stack by itself."""
+    slow: ScriptedService[Request, Any] = ScriptedService(["ok"], delay=3.0)
+    layers = (ConcurrencyLimit(1, key=lambda _: None), RoundRobin([Endpoint("a", slow)]))
+    group: Stack[Any, Any] = ServiceBuilder(layers).service(dispatch)
+    stack = stack_of(Endpoint("group", group))
+
+    async def main() -> list[Standing]:
+        held = asyncio.get_running_loop().create_task(group(Request("m")))
+        await asyncio.sleep(1.0)
+        seen = [stack.standings()["group"], group.standing(), group.standings()["a"]]
+        await held
+        return [*seen, stack.standing(), group.standing()]
+
+    *full, member, whole, after = run_virtual(main())[0]
+    down = Standing("down", "all 1 permits are out", "concurrency_limit")
+    assert [down, down] == full
+    assert [UP] * 3 == [member, whole, after]
+
+
 def test_a_member_that_is_not_fit_does_not_speak_for_its_group() -> None:
     """The only key that may be used for the model is out of tokens; another one does not help."""
     limited: ScriptedService[Request, Any] = ScriptedService([RateLimited(retry_after=20.0)])

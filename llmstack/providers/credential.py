@@ -14,17 +14,17 @@ import os
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from inspect import iscoroutinefunction
 from math import inf
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Final, NamedTuple, Protocol, final, runtime_checkable
+from typing import Final, NamedTuple, Protocol, final, runtime_checkable
 
-from attrs import Attribute, define, field
+from attrs import define, field
 
 from llmstack import clock
 from llmstack.errors import AuthFailed, ConfigError, Cool
 from llmstack.events import EventLog
+from llmstack.hooks import answers_at_once
 from llmstack.providers.address import is_sendable
 from llmstack.providers.secret import Secret
 
@@ -104,7 +104,7 @@ class SecretFile:
 
     def current(self) -> Secret:
         """Return the key that was in the file when that was looked at last."""
-        now = _now()
+        now = clock.now() if clock.runs() else None
         # A time before the last look is that of another loop.
         if now is None or not 0 <= now - self._looked < EVERY:
             self._looked = -inf if now is None else now
@@ -134,13 +134,6 @@ class SecretFile:
             self._secret = new
             self._edition += 1
             log.info("credential.changed", file=str(self.path))
-
-
-def _now() -> float | None:
-    try:
-        return clock.now()
-    except RuntimeError:  # no loop runs
-        return None
 
 
 def _mark(about: os.stat_result) -> _Mark:
@@ -176,11 +169,6 @@ def _why(error: OSError | ValueError) -> str:
     return str(error) if isinstance(error, _Unfit) else "it is not text"
 
 
-def _at_once(_instance: object, attribute: Attribute[Any], value: object) -> None:
-    if not callable(value) or iscoroutinefunction(value):
-        raise ConfigError(f"{attribute.name} must be a function that returns a key at once")
-
-
 @final
 @define(eq=False)
 class SecretCall:
@@ -190,7 +178,7 @@ class SecretCall:
     time, and this function returns the last one.
     """
 
-    ask: Ask = field(repr=False, validator=_at_once)
+    ask: Ask = field(repr=False, validator=answers_at_once)
     _last: Secret | None = field(default=None, init=False, repr=False)
     _edition: int = field(default=0, init=False, repr=False)
 

@@ -44,7 +44,7 @@ class Agenda:
     def walk(self, request: Request, walk: Walk) -> Iterator[tuple[Endpoint, bool]]:
         """Yield whom to ask now, and whether to insist; the caller enters how that ended."""
         enabled = self.endpoints.enabled
-        known = request.call.tried(self)
+        known = request.call.tried(self) if request.call.attempts else _NOBODY
         back = self.bars is not None and bool(known)
         rounds = self.rounds(request, walk.refusals)
         for tier, insisting in chain(rounds, self._late(request, walk)) if back else rounds:
@@ -52,15 +52,14 @@ class Agenda:
             for endpoint in self.picker.order(asks, tier, clock.now()):
                 there = self.endpoints.enabled is enabled or self._is_there(endpoint)
                 # A hedge walks at the same time: whom that has asked meanwhile is not asked here.
-                if walk.asked and request.call.tried(self).get(endpoint.name) is not known.get(
-                    endpoint.name
-                ):
-                    there = False
+                if request.call.attempts:
+                    then, now = known, request.call.tried(self)
+                    there = there and then.get(endpoint.name) is now.get(endpoint.name)
                 if there and not self.barred(request, endpoint, walks=walk.asked > 0):
                     yield endpoint, insisting
-                else:  # switched off meanwhile, or not for this: give back what was booked
-                    now = clock.now()
-                    self.picker.settle(endpoint, now, Outcome(now, "refused"))
+                else:  # gone meanwhile, or not for this: give back what was booked
+                    at = clock.now()
+                    self.picker.settle(endpoint, at, Outcome(at, "refused"))
 
     def rounds(
         self, request: Request, refusals: dict[str, NotReady]

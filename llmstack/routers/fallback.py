@@ -50,7 +50,7 @@ from llmstack.routers.router import (
     the_set,
 )
 from llmstack.routers.triggers import Rule, Trigger, Triggers, as_triggers, shown
-from llmstack.routers.watch import Watch, Watched
+from llmstack.routers.watch import Watch
 from llmstack.service import Service
 
 
@@ -183,10 +183,11 @@ class Fallback:
         return RouterService(
             endpoints,
             picker,
-            Watched(inner, watch),
+            inner,
             "fallback",
             self.goes_on,
             accepts=watch.accepts,
+            learns=watch.learns,
             bars=watch.bars,
         )
 

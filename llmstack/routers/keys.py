@@ -59,9 +59,10 @@ class Keys:
         return RouterService(
             the_set(self.endpoints),
             Turns(),
-            _Noting(inner, accounts),
+            inner,
             "keys",
             self.goes_on,
+            learns=accounts.learns,
             bars=accounts.bars,
         )
 
@@ -93,9 +94,10 @@ class _Accounts:
 
     failed: WeakKeyDictionary[Call, dict[str, bool]] = field(factory=WeakKeyDictionary, init=False)
 
-    def note(self, call: Call, account: str, *, again: bool) -> None:
-        """Note that *account* failed, and whether it may be asked *again*."""
-        self.failed.setdefault(call, {})[account] = not again
+    def learns(self, request: Request, endpoint: Endpoint, error: LLMStackError) -> None:
+        """Note that the account failed, and whether it may be asked again."""
+        if endpoint.account and error.cools is not None and error.cools.scope == "account":
+            self.failed.setdefault(request.call, {})[endpoint.account] = not error.again
 
     def bars(self, request: Request, endpoint: Endpoint, walks: bool) -> str:  # noqa: FBT001 -- as the shell calls it
         """Return why *endpoint* is not asked now; *walks* if this walk comes from another key.
@@ -106,22 +108,3 @@ class _Accounts:
         if for_good is None or not (for_good or walks):
             return ""
         return f"account {endpoint.account} has failed this call"
-
-
-@final
-@define(eq=False)
-class _Noting:
-    """Below the router: notes which account a failure is about."""
-
-    inner: Service[Request, Any]
-    accounts: _Accounts
-
-    async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
-        """Ask under the key that was chosen."""
-        try:
-            return await self.inner(request)
-        except LLMStackError as error:
-            account = "" if request.endpoint is None else request.endpoint.account
-            if account and error.cools is not None and error.cools.scope == "account":
-                self.accounts.note(request.call, account, again=error.again)
-            raise

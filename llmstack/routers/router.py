@@ -19,7 +19,6 @@ from typing import Any, Final, final
 from attrs import define
 
 from llmstack import clock
-from llmstack.builder import Stack
 from llmstack.call import Attempt, Outcome
 from llmstack.endpoint import Endpoint, EndpointSet
 from llmstack.errors import ConfigError, LLMStackError, NotReady, Refused
@@ -31,7 +30,7 @@ from llmstack.routers.foresight import foreseen
 from llmstack.routers.plan import Plan
 from llmstack.routers.walk import Walk
 from llmstack.service import Service, observe
-from llmstack.standing import SWITCHED_OFF, Standing, standing_of, together, worst_of
+from llmstack.standing import SWITCHED_OFF, Standing, standing_of, worst_of
 
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "Accepts",
     "Endpoints",
     "GoesOn",
+    "Learns",
     "RouterService",
     "as_endpoints",
     "bound_of_endpoints",
@@ -50,6 +50,8 @@ __all__ = [
 Endpoints = tuple[Endpoint, ...] | EndpointSet
 #: Whether to go on after the error of the n-th endpoint that was asked.
 GoesOn = Callable[[LLMStackError, int], bool]
+#: What a router of its own kind learns from the error of an endpoint that was asked.
+Learns = Callable[[Request, Endpoint, LLMStackError], None]
 #: Whether the reply of the n-th endpoint that was asked is what the caller gets.
 Accepts = Callable[[Request, Endpoint, object, int], bool]
 
@@ -116,6 +118,7 @@ class RouterService(Agenda):
     name: str = "router"
     goes_on: GoesOn = never
     accepts: Accepts | None = None
+    learns: Learns | None = None
 
     async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
         """Ask the eligible endpoints, best first."""
@@ -142,6 +145,8 @@ class RouterService(Agenda):
 
     def _ends(self, error: LLMStackError, request: Request, endpoint: Endpoint, walk: Walk) -> bool:
         """Note a failure; whether nobody is asked after it."""
+        if self.learns is not None:
+            self.learns(request, endpoint, error)
         self._note(error, request, endpoint, walk)
         walk.failures.append(error)
         if not self.goes_on(error, walk.asked):
@@ -226,10 +231,7 @@ class RouterService(Agenda):
         if why:
             return Standing("disabled", why)
         asked = request.to(endpoint, Attempt(endpoint.name, clock.now(), router=self))
-        said = [standing_of(self.inner, asked)]
-        if isinstance(endpoint.service, Stack):
-            said.append(together(endpoint.service.standings(asked)))
-        return worst_of(said)
+        return worst_of([standing_of(each, asked) for each in (self.inner, endpoint.service)])
 
     def statistics(self) -> dict[str, Any]:
         """Return what the picker knows of each endpoint."""

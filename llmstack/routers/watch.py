@@ -12,22 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import takewhile
-from typing import Any, Final, final
+from typing import Final, final
 from weakref import WeakKeyDictionary
 
 from attrs import define, evolve, field
 
 from llmstack.call import Call
 from llmstack.endpoint import Endpoint, EndpointSet
-from llmstack.errors import LLMStackError, Refused
+from llmstack.errors import LLMStackError
 from llmstack.estimators.tokens import prompt_tokens
 from llmstack.events import EventLog
 from llmstack.messages import Request, Response
 from llmstack.routers.triggers import Met, Rule
-from llmstack.service import Service
 
 
-__all__ = ["Watch", "Watched"]
+__all__ = ["Watch"]
 
 log: Final = EventLog()
 
@@ -53,7 +52,7 @@ class Watch:
     most: float
     met: WeakKeyDictionary[Call, Met] = field(factory=WeakKeyDictionary, init=False)
 
-    def failed(self, request: Request, endpoint: Endpoint, error: LLMStackError) -> None:
+    def learns(self, request: Request, endpoint: Endpoint, error: LLMStackError) -> None:
         """Note how *endpoint* failed."""
         kind, met = type(error), self.met.get(request.call, Met())
         met = evolve(met, kind=kind, elsewhere=error.elsewhere, asked=met.asked | {endpoint.name})
@@ -95,23 +94,3 @@ class Watch:
         windows = [window for each in before if (window := _window_of(each)) is not None]
         needed = prompt_tokens(request.body.data) + (request.max_tokens or 0)
         return needed > min(windows, default=needed)
-
-
-@final
-@define(eq=False)
-class Watched:
-    """Below the router: notes how the endpoint that was chosen fails."""
-
-    inner: Service[Request, Any]
-    watch: Watch
-
-    async def __call__(self, request: Request, /) -> Any:  # noqa: ANN401 -- whatever endpoints give
-        """Ask the endpoint; a refusal is no failure."""
-        try:
-            return await self.inner(request)
-        except Refused:
-            raise
-        except LLMStackError as error:
-            if request.endpoint is not None:
-                self.watch.failed(request, request.endpoint, error)
-            raise

@@ -79,3 +79,37 @@ def test_nobody_is_asked_by_both(
         found, _ = timed(World(plan).play())
 
     assert (said, asked, 1) == found
+
+
+def test_nor_behind_a_refusal_that_took_its_time() -> None:
+    """A group says after a while that it has nobody; whom the other call is at is left out then."""
+    asked: list[str] = []
+
+    def endpoint(name: str, seconds: float) -> ls.Endpoint:
+        async def answer(_request: ls.Request) -> ls.Response:
+            asked.append(name)
+            await asyncio.sleep(seconds if slow else 1.0)
+            if name == "group" and slow:
+                raise ls.NoEndpoint("nobody is left")
+            return ls.Response(name.encode())
+
+        return ls.Endpoint(name, answer)
+
+    entries = [endpoint("group", 1.5), endpoint("b", 9.0), endpoint("c", 1.0)]
+    layers: list[ls.Layer] = [ls.Hedge(hedgeable=always, samples=1, spread=1), ls.Fallback(entries)]
+    stack: Any = ls.ServiceBuilder(layers).service(ls.dispatch)
+    slow = False
+
+    async def main() -> str:
+        nonlocal slow
+        for _ in range(40):
+            await stack(ls.Request("m"))
+        slow = True
+        asked.clear()
+        reply = await stack(ls.Request("m"))
+        return str(reply.body.decode())
+
+    with capture_logs():
+        said, _ = timed(main())
+
+    assert ("c", ["group", "b", "c"]) == (said, asked)

@@ -315,10 +315,13 @@ def test_a_bug_that_is_no_exception_passes() -> None:
         SecretCall(stops).current()
 
 
-@pytest.mark.parametrize("ask", [asyncio.sleep, 3])
-def test_a_function_must_return_at_once(ask: Callable[[], str]) -> None:
-    """One that waits is refused where it is written."""
-    with pytest.raises(ConfigError, match="ask must be a function that returns a key at once"):
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [(asyncio.sleep, "plain function, not an async one: .*"), (b"sk-1", "function, not bytes")],
+)
+def test_a_function_must_return_at_once(ask: Callable[[], str], what: str) -> None:
+    """One that waits is refused where it is written; what is no function may be a key."""
+    with pytest.raises(ConfigError, match=f"^ask must be a {what}$"):
         credential(ask)
 
 

@@ -332,17 +332,7 @@ def test_nothing_is_watched_where_no_setting_needs_it() -> None:
     for settings in ({}, {"triggers": ["server", "auth"]}):
         router = Fallback(listed([1, 1]), **settings)(echo)  # type: ignore[arg-type]
         assert echo is router.inner
-        assert router.accepts is None
-        assert router.bars is None
-
-
-def test_a_failure_without_an_endpoint_is_nobodys() -> None:
-    """Who calls below the router by hand gets the error, and nothing is noted."""
-    router = Fallback(listed([1, 1]), triggers=["any"])(ScriptedService([ServerError()]))
-    watched: Any = router.inner
-
-    assert isinstance(run_virtual(outcome_of(watched, Request()))[0], ServerError)
-    assert 0 == len(watched.watch.met)
+        assert [None] * 3 == [router.accepts, router.bars, router.learns]
 
 
 def test_the_builder_says_what_is_asked_after_what() -> None:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from aiohttp import hdrs, web
-from attrs import evolve
 
 from llmstack import clock
 from llmstack.builder import Stack
@@ -24,8 +23,6 @@ from llmstack.gateway.front import Front
 from llmstack.gateway.fronts import CHAT, FRONTS
 from llmstack.gateway.parse import parse
 from llmstack.messages import Request
-from llmstack.order import role_of
-from llmstack.standing import Standing, Stands, together, worst_of
 
 
 __all__ = ["livez", "metrics", "plan", "readyz", "route", "routes"]
@@ -55,20 +52,7 @@ async def readyz(visit: Visit) -> web.StreamResponse:
 def _details(name: str, stack: Stack[Request, Any], now: float) -> dict[str, Any]:
     request = standing_request(name)
     standings = stack.standings(request)
-    whole = worst_of([*_above(stack, request), together(standings)])
-    return {**plain(whole, now), "endpoints": plain(standings, now)}
-
-
-def _above(stack: Stack[Request, Any], request: Request) -> list[Standing]:
-    """Return what those layers say that stand above the router, or where there is none."""
-    said = []
-    services: tuple[object, ...] = stack.services
-    for layer, service in zip(stack.layers, services, strict=False):
-        if hasattr(service, "standings"):
-            break
-        if isinstance(service, Stands) and (one := service.standing(request)) is not None:
-            said.append(evolve(one, gate=one.gate or role_of(layer)))
-    return said
+    return {**plain(stack.standing(request), now), "endpoints": plain(standings, now)}
 
 
 async def routes(visit: Visit) -> web.StreamResponse:
