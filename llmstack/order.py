@@ -154,6 +154,9 @@ def _warn(outer: Any, inner: Any) -> None:  # noqa: ANN401 -- a layer is any cal
     twice = getattr(outer, "twice", "")
     if twice and role == role_of(inner):
         warnings.warn(f"two layers are {role}: {twice}", StackWarning, stacklevel=4)
+    if twice and role in getattr(inner, "also", ()):
+        text = f"{role} stands above {role_of(inner)}, which does the same: {twice}"
+        warnings.warn(text, StackWarning, stacklevel=4)
     groups = [getattr(e.service, "layers", ()) for e in getattr(inner, "endpoints", ())]
     if twice and any(role_of(layer) == role for layers in groups for layer in layers):
         text = f"{role} stands above a group that has one itself: {twice}"

@@ -168,6 +168,11 @@ class Fallback:
             if name not in others:
                 raise ConfigError(f"after: no endpoint is named {name!r}")
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The roles of other layers that this one plays too."""
+        return ("retry",) if self.retry_primary else ()
+
     def __call__(self, inner: Service[Request, Any], /) -> RouterService:
         """Put the router above *inner*, which calls ``request.endpoint``."""
         endpoints = the_set(self.endpoints)

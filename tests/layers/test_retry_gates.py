@@ -16,6 +16,7 @@ from llmstack.errors import CircuitOpen, LLMStackError, Overloaded
 from llmstack.layers.retry import Retry
 from llmstack.messages import dispatch
 from llmstack.order import Bound, StackWarning
+from llmstack.routers.fallback import Fallback
 from llmstack.routers.round_robin import RoundRobin
 from llmstack.testing.scripted import echo
 from llmstack.testing.virtual import run_virtual
@@ -97,3 +98,13 @@ def test_a_retry_above_a_group_that_has_one_warns() -> None:
 
     assert 9 == stack.bound.calls
     ServiceBuilder((router,)).service(dispatch)
+
+
+def test_a_retry_above_a_fallback_that_retries_warns() -> None:
+    """Each of three walks asks the first endpoint three times; without that, it is no retry."""
+    entries = [Endpoint("a", echo), Endpoint("b", echo)]
+    with pytest.warns(StackWarning, match="retry stands above router, which does the same: two"):
+        stack = ServiceBuilder((Retry(), Fallback(entries, retry_primary=2))).service(dispatch)
+
+    assert 12 == stack.bound.calls
+    ServiceBuilder((Retry(), Fallback(entries))).service(dispatch)
