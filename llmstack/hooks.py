@@ -1,4 +1,6 @@
-"""Functions of a user that a layer calls in passing: they must answer at once.
+"""Functions of a user that a layer calls in passing, and the one that it has where there is none.
+
+They must answer at once.
 
 Errors: `ConfigError`. Events: none.
 """
@@ -13,7 +15,12 @@ from attrs import Attribute
 from llmstack.errors import ConfigError
 
 
-__all__ = ["answers_at_once"]
+__all__ = ["always", "answers_at_once"]
+
+
+def always(_request: object, /) -> bool:
+    """Say yes: to generate once more changes nothing but the bill."""
+    return True
 
 
 def answers_at_once(_instance: object, attribute: Attribute[Any], value: object) -> None:

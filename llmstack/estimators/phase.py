@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, final
 
 from attrs import define, field, frozen, validators
 
-from llmstack.hooks import answers_at_once
+from llmstack.hooks import always, answers_at_once
 from llmstack.standing import Standing
 
 
@@ -23,11 +23,6 @@ State = Literal["closed", "degraded", "open", "half_open", "disabled"]
 PAST: Final = -1
 #: After so many seconds without a request, a hard opening lets one through that insists.
 SILENCE: Final = 5.0
-
-
-def _any_request(_request: object, /) -> bool:
-    """Any request may be a probe."""
-    return True
 
 
 @final
@@ -43,9 +38,7 @@ class Probes:
     at_once: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     successes: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     failures: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
-    allow: Callable[[Any], bool] = field(
-        default=_any_request, repr=False, validator=answers_at_once
-    )
+    allow: Callable[[Any], bool] = field(default=always, repr=False, validator=answers_at_once)
 
 
 @final

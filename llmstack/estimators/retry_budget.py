@@ -32,6 +32,7 @@ from typing import Any, Final, final
 from attrs import define, field, frozen, setters, validators
 
 from llmstack.call import Call
+from llmstack.estimators.line import Line
 
 
 __all__ = ["Extra", "RetryBudget", "RetryBudgetStatistics"]
@@ -161,7 +162,7 @@ class RetryBudget:
     _extra: int = field(default=0, init=False, repr=False)
     _granted: int = field(default=0, init=False, repr=False)
     _refused: int = field(default=0, init=False, repr=False)
-    _next: float = field(default=-inf, init=False, repr=False)  # turn of whoever waits
+    _line: Line = field(factory=Line, init=False, repr=False)
     _share: tuple[int, int] = field(init=False, repr=False)
     _window: _Window = field(init=False, repr=False)
 
@@ -213,13 +214,17 @@ class RetryBudget:
         It costs nothing, but all that wait for one moment would be a spike: they go one after
         another, at half the pace of extra calls, for which the other half is left.
         """
-        return max(at, self._next)
+        return self._line.turn(at)
 
     def take(self, turn: float, now: float, /) -> None:
-        """Book that *turn*."""
+        """Book that *turn*; `leave` ends it."""
         if now >= self._window.until:
             self._window.move_to(now)
-        self._next = turn + self._window.gap
+        self._line.take(turn, self._window.gap)
+
+    def leave(self, turn: float, /, *, used: bool) -> None:
+        """Learn that who had booked *turn* went out, or left before that."""
+        self._line.leave(turn, used=used)
 
     def withdraw(self, now: float, /, *, elsewhere: bool = False) -> Extra | None:
         """Grant an extra call, to be ended by whoever gets it; None if there is none left.

@@ -26,7 +26,7 @@ from llmstack.errors import LLMStackError, classify
 from llmstack.estimators.hedge_delay import HedgeDelay, Wait
 from llmstack.estimators.retry_budget import Extra, RetryBudget
 from llmstack.events import EventLog
-from llmstack.hooks import answers_at_once
+from llmstack.hooks import always, answers_at_once
 from llmstack.keyed import Keyed
 from llmstack.messages import Request
 from llmstack.order import Bound
@@ -40,11 +40,6 @@ log: Final = EventLog()
 
 #: Kinds of requests that are told apart; callers may invent names of models.
 KINDS: Final = 1000
-
-
-def always(_request: object, /) -> bool:
-    """Say yes: to generate twice changes nothing but the bill."""
-    return True
 
 
 def without_tools(request: Request, /) -> bool:

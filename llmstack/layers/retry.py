@@ -1,13 +1,12 @@
 """Retry: ask again when the failure says that asking again may help.
 
-Put it above the router, so that the next attempt can go to another endpoint, and below
-the deadline, so that no wait outlives the caller. Two in one stack multiply. A stream
-that was handed up has left this layer and is never asked for again. Attempts bound what one
-call can cost; what an outage can, a budget for all that is sent again.
+Put it above the router, so that the next attempt can go to another endpoint, and below the
+deadline, so that no wait outlives the caller. Two in one stack multiply. A stream that was
+handed up has left this layer. Attempts bound what one call can cost; what an outage can, a
+budget for all that is sent again.
 
-Events: `retry.scheduled`, `retry.over_budget` (warnings). Errors: none of its own. The last
-failure leaves as it came, so ``except Overloaded`` works outside. A refusal that comes after
-a failure is not the last word, for it would say that nothing was sent.
+Events: `retry.scheduled`, `retry.over_budget` (warnings). Errors: none of its own: the last
+failure leaves as it came. A refusal behind it is not the last word, or nothing was sent.
 """
 
 from __future__ import annotations
@@ -27,22 +26,17 @@ from llmstack.estimators.backoff import Backoff, Jitter, after_named, until_read
 from llmstack.estimators.retry_budget import Extra, RetryBudget, RetryBudgetStatistics
 from llmstack.estimators.retry_rule import RetryRule, rule_of, rules_with
 from llmstack.events import EventLog
-from llmstack.hooks import answers_at_once
+from llmstack.hooks import always, answers_at_once
 from llmstack.order import Bound
 from llmstack.service import Req, Resp, Service, deadline_of
 
 
-__all__ = ["Retry", "RetryService", "always"]
+__all__ = ["Retry", "RetryService"]
 
 log: Final = EventLog()
 
 #: The clock is read for every so manieth call that begins: it costs as much as all the rest.
 EVERY: Final = 8
-
-
-def always(_request: object, /) -> bool:
-    """Say yes: generation changes nothing but the bill."""
-    return True
 
 
 @final
@@ -59,8 +53,7 @@ class Retry:
     say otherwise for classes of errors; by default, an endpoint that said `ServerError` or
     gave an `EmptyResponse` is asked once more.
 
-    What the *budget* refuses is not asked again. It may be shared; None is one for each use.
-
+    What the *budget* refuses is not asked again; None is one of the stack's, or of each use.
     A request that *idempotent* says no to is sent again only if it was surely not sent. What
     *classify* turns errors that are not ours into is retried as that; None is not.
 
@@ -164,6 +157,7 @@ class _Course:
     attempt: int = 0
     wait: float = 0.0
     waited: float = 0.0  # for gates, since something was sent
+    turn: float | None = None  # the one that it waits for
     failed: Counter[object] = field(factory=Counter)  # by endpoint and class with a rule
     failure: list[Exception] = field(factory=list)  # the last one that was sent, or none
     extra: Extra | None = None  # what the next attempt is paid with
@@ -198,8 +192,7 @@ class _Course:
         if refused and settings.attempts > 1:
             least = settings.min_attempt
             room = min(settings.patience - self.waited, deadline - now - least)
-            gate = until_ready(fault, now, least, room)
-            if gate is not None:
+            if (gate := until_ready(fault, now, least, room)) is not None:
                 return self._in_turn(now + gate, now, room)
         self.attempt += 1
         if not (fault.unsent or settings.idempotent(request)):
@@ -224,12 +217,18 @@ class _Course:
         if turn - now > room:
             return False
         self.budget.take(turn, now)
-        self.wait = turn - now
+        self.turn, self.wait = turn, turn - now
         self.waited += self.wait
         return True
 
+    def _leave(self, *, used: bool) -> None:
+        if self.turn is not None:
+            self.budget.leave(self.turn, used=used)
+            self.turn = None
+
     def sends(self) -> None:
         """Note that the next attempt goes out."""
+        self._leave(used=True)
         if self.extra is not None:
             self.budget.send(self.extra, clock.now())
 
@@ -241,6 +240,7 @@ class _Course:
 
     def end(self, request: object) -> None:
         """Note that the call is over."""
+        self._leave(used=False)
         self.settle(sent=True)
         if self.original:
             self.budget.end(request)

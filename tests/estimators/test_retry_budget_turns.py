@@ -92,6 +92,16 @@ def test_the_first_waits_for_nobody(at: float) -> None:
     assert at + 99.0 == budget.turn(at + 99.0)
 
 
+def test_turns_that_nobody_used_are_free() -> None:
+    """Those of a crowd that has left; not the gap behind whoever went."""
+    gone, left = RetryBudget(), RetryBudget()
+    for budget, used in ((gone, True), (left, False)):
+        for turn in turns(budget, 100.0, 5):
+            budget.leave(turn, used=used)
+
+    assert [105.0, 100.0] == [budget.turn(100.0) for budget in (gone, left)]
+
+
 @pytest.mark.parametrize(
     ("calls", "rate", "gap"),
     [

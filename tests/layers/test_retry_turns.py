@@ -107,3 +107,29 @@ def test_who_goes_elsewhere_is_not_held_to_the_share_in_flight(untried: int, ans
 
     with capture_logs():
         assert answered == run_virtual(main())[0]
+
+
+def test_a_crowd_that_leaves_takes_no_turns_along() -> None:
+    """Forty wait, one a second, and are cancelled; whoever comes then is the first."""
+    sent: list[float] = []
+
+    async def inner(_request: ls.Request) -> str:
+        if clock.now() < OPENS:
+            raise ls.NoEndpoint(ready_at=OPENS)
+        sent.append(clock.now())
+        return "ok"
+
+    async def main() -> None:
+        service = ls.ServiceBuilder().layer(Retry()).service(inner)
+        await asyncio.sleep(OPENS - 9.0)
+        crowd = [asyncio.get_running_loop().create_task(service(ls.Request())) for _ in range(40)]
+        await asyncio.sleep(1.0)
+        for each in crowd:
+            each.cancel()
+        await asyncio.wait(crowd)
+        await service(ls.Request())
+
+    with capture_logs():
+        run_virtual(main())
+
+    assert [OPENS] == sent

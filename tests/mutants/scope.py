@@ -44,6 +44,7 @@ SCOPE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "estimators/test_retry_budget_turns",
             "estimators/test_retry_budget",
         ),
+        "estimators/line": (),
         "estimators/retry_rule": (),
         "estimators/backoff": ("estimators/test_until_ready", "estimators/test_backoff"),
         "estimators/cooling": (
