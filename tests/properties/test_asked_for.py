@@ -95,6 +95,7 @@ STACKS: Final[list[tuple[Callable[..., ls.Layer], int, int, int]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::llmstack.order.StackWarning")  # two retries, on purpose
 @pytest.mark.parametrize("kind", [ls.Overloaded, ls.ConnectionLost, ls.AuthFailed])
 @pytest.mark.parametrize(("router", "attempts", "most", "asked"), STACKS)
 def test_no_fallback_begins_to_count_anew(
